@@ -1,0 +1,34 @@
+# Works on a machine that has only Python 3.11 or newer, pip, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: env compare test test-all lint bench reference weights
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+compare: env
+	$(BIN)/python compare.py --models bailu,mai_cnn,metadata --data demo
+
+test: env
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+
+test-all: env
+	$(BIN)/python -m pytest -n auto
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: env
+	$(BIN)/python -m benchmarks
+
+# remakes the numbers that the README shows
+reference: env
+	$(BIN)/python -m maibench.evaluation.reference

@@ -1,0 +1,3 @@
+from maibench.cli import main
+
+main()

@@ -1,0 +1,120 @@
+"""From a file's bytes to the pixels that every detector sees: uint8 RGB, height x width x 3, decoded once.
+
+Decoding is exact: no draft mode, no fast DCT, no colour management. What a file holds beyond that is reduced by fixed
+rules: the first frame of an animation, EXIF orientation applied, alpha over white, 16 bits cut to their upper eight,
+CMYK and palettes converted to RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from maibench.errors import ImageError
+
+MAX_PIXELS = 100_000_000
+"""Images of more pixels are refused before they are decoded (a small file can hold a huge picture)."""
+
+EXTENSIONS = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff".split())
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+
+Pixels = NDArray[np.uint8]
+
+# Our own limit is checked from the header before anything is decoded; Pillow's would only warn, and at another size.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What a file says of itself before its pixels are decoded.
+
+    path: the row's key in its manifest. data: the file's bytes. format: Pillow's name ("JPEG"). width, height: as
+    stored, before EXIF orientation. image_id: sha256 of the bytes.
+    """
+
+    path: str
+    data: bytes
+    format: str
+    width: int
+    height: int
+    image_id: str
+
+
+def read_file(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> ImageFile:
+    """Read one listed image's bytes and header.
+
+    Raises ImageError, with the reason in words, when it is missing, empty, not an image, or larger than `max_pixels`.
+    """
+    try:
+        data = (root / path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+    return parse_file(path, data, max_pixels)
+
+
+def parse_file(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> ImageFile:
+    """The same as `read_file` for bytes that are already here."""
+    if not data:
+        raise ImageError("the file is empty (0 bytes)")
+    with _open(data) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise ImageError(
+                f"{width} x {height} pixels are more than the limit of {max_pixels:,} (a decompression bomb?); "
+                "raise it with --set max_pixels=N"
+            )
+        return ImageFile(path, data, image.format or "", width, height, hashlib.sha256(data).hexdigest())
+
+
+def decode(data: bytes) -> Pixels:
+    """Decode to a read-only uint8 array, height x width x 3, after the rules at the top of this file.
+
+    Raises ImageError when the data is cut short or broken.
+    """
+    try:
+        with _open(data) as image:
+            image.load()
+            pixels = _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        raise ImageError(f"cannot be decoded: {error}") from error
+    pixels.setflags(write=False)
+    return pixels
+
+
+def _open(data: bytes) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # broken EXIF blocks and odd TIFF tags: the pixels are what counts
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ImageError(f"not an image in a format that is read here ({', '.join(FORMATS[:-1])})") from error
+        except Exception as error:
+            raise ImageError(f"cannot be decoded: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_grey(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"), dtype=np.uint8)
+
+
+def _deep_grey(image: Image.Image) -> Pixels:
+    """Grey of more than 8 bits: Pillow's own conversion clips at 255, so that most of the picture would turn white."""
+    values = np.asarray(image)
+    if image.mode == "F":
+        raise ImageError("floating-point pixels have no agreed range; convert the image to 8 or 16 bits")
+    grey = (np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,0 +1,113 @@
+"""Perturbations: `none`, `jpeg:75`, `webp:80`, `resize:0.5`, `blur:1.0`, `noise:5`, `crop:0.8`, chains with `+`.
+
+Each is a pure function of the pixels and the image's id: two runs disturb an image in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from maibench.errors import MaibenchError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """A parsed name: `steps` are applied in order; `name` is the text that tables show."""
+
+    name: str
+    steps: tuple[tuple[str, float], ...]
+
+    def __call__(self, pixels: Pixels, image_id: str) -> Pixels:
+        """uint8 height x width x 3 -> the same type, read-only; the size changes with `resize` and `crop`."""
+        for index, (kind, value) in enumerate(self.steps):
+            pixels = _KINDS[kind].apply(pixels, value, f"{image_id}:{index}:{kind}:{value}")
+        pixels.setflags(write=False)
+        return pixels
+
+
+def parse_perturbation(text: str) -> Perturbation:
+    """`resize:0.5+jpeg:75` -> a Perturbation.
+
+    Raises MaibenchError for an unknown kind or a value out of its range, and says what there is.
+    """
+    text = text.strip()
+    if text == "none":
+        return Perturbation("none", ())
+    return Perturbation(text, tuple(_parse_step(step, text) for step in text.split("+")))
+
+
+def _parse_step(step: str, text: str) -> tuple[str, float]:
+    kind, _, value = step.strip().partition(":")
+    if kind not in _KINDS:
+        raise MaibenchError(f"unknown perturbation '{kind}' in '{text}': there are none, {', '.join(_KINDS)}")
+    low, high, meaning = _KINDS[kind].low, _KINDS[kind].high, _KINDS[kind].meaning
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not low <= number <= high:
+        raise MaibenchError(f"perturbation '{step}': the value is {meaning}, from {low:g} to {high:g}")
+    return kind, number
+
+
+def _jpeg(pixels: Pixels, quality: float, _: str) -> Pixels:
+    return _through_codec(pixels, format="JPEG", quality=round(quality))
+
+
+def _webp(pixels: Pixels, quality: float, _: str) -> Pixels:
+    return _through_codec(pixels, format="WEBP", quality=round(quality))
+
+
+def _through_codec(pixels: Pixels, **settings: object) -> Pixels:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, **settings)
+    with Image.open(stream) as image:
+        return np.array(image.convert("RGB"))
+
+
+def _resize(pixels: Pixels, scale: float, _: str) -> Pixels:
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _blur(pixels: Pixels, sigma: float, _: str) -> Pixels:
+    return np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
+
+
+def _noise(pixels: Pixels, sigma: float, key: str) -> Pixels:
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
+    noise = np.random.Generator(np.random.PCG64(seed)).normal(0, sigma, pixels.shape)
+    return np.clip(pixels + noise, 0, 255).round().astype(np.uint8)
+
+
+def _crop(pixels: Pixels, share: float, _: str) -> Pixels:
+    height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return np.array(pixels[top : top + height, left : left + width])
+
+
+@dataclass(frozen=True)
+class _Kind:
+    apply: Callable[[Pixels, float, str], Pixels]
+    low: float
+    high: float
+    meaning: str
+
+
+_KINDS = {
+    "jpeg": _Kind(_jpeg, 1, 100, "the JPEG quality"),
+    "webp": _Kind(_webp, 1, 100, "the WebP quality"),
+    "resize": _Kind(_resize, 0.05, 8, "the factor on both sides"),
+    "blur": _Kind(_blur, 0, 50, "the Gaussian's sigma in pixels"),
+    "noise": _Kind(_noise, 0, 128, "the Gaussian's sigma in levels of 255"),
+    "crop": _Kind(_crop, 0.05, 1, "the share of each side that is kept, from the middle"),
+}

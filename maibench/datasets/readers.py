@@ -1,0 +1,104 @@
+"""Open a SOURCE: `demo`, a folder, a CSV or Parquet manifest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from maibench.datasets.image import EXTENSIONS
+from maibench.datasets.manifest import SPLITS, Manifest
+from maibench.errors import MaibenchError
+
+REAL_FOLDERS = frozenset({"real", "0_real", "nature", "reals", "0"})
+SYNTHETIC_FOLDERS = frozenset({"1_fake", "ai", "fake", "synthetic", "1"})
+"""Folder names that say the class and no generator: the generator is then the folder above, if that has a name."""
+
+
+def open_data(source: str) -> Manifest:
+    """Return the manifest of a SOURCE.
+
+    Raises MaibenchError when there is nothing of that name, when it holds no images, or when a row is wrong.
+    """
+    if source == "demo":
+        from maibench.datasets.demo import demo_manifest
+
+        return demo_manifest()
+    path = Path(source).expanduser()
+    if path.is_dir():
+        listed = [path / name for name in ("manifest.parquet", "manifest.csv") if (path / name).is_file()]
+        return read_manifest(listed[0]) if listed else read_folder(path)
+    if path.is_file():
+        return read_manifest(path)
+    raise MaibenchError(f"no data at '{source}': give 'demo', a folder of images, or a .csv or .parquet manifest")
+
+
+def read_manifest(file: Path) -> Manifest:
+    """Read a CSV or Parquet manifest; its paths are relative to the folder that it lies in."""
+    try:
+        if file.suffix == ".parquet":
+            rows = pd.read_parquet(file)
+        elif file.suffix == ".csv":
+            text = {"path": str, "generator": str, "source": str, "split": str, "image_id": str}
+            rows = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=[""], low_memory=False)
+        else:
+            raise MaibenchError(f"{file}: a manifest is a .csv or a .parquet file")
+    except (OSError, ValueError) as error:
+        raise MaibenchError(f"{file}: cannot be read as a manifest: {error}") from error
+    name = file.parent.resolve().name if file.stem == "manifest" else file.stem
+    return Manifest.from_frame(rows, file.parent, name, where=str(file))
+
+
+def read_folder(folder: Path) -> Manifest:
+    """List a folder of images: `real/` beside a folder a generator, `0_real` / `1_fake`, or GenImage's `nature` / `ai`.
+
+    The first level may be train, validation (or val) and test. Folders named like a class may lie deeper
+    (`stable_diffusion_v_1_4/train/ai`): the generator is then the nearest folder above that is neither class nor split.
+    There is no `source` column: a folder does not say which images belong together.
+    """
+    files = sorted(_images(folder))
+    if not files:
+        raise MaibenchError(f"{folder}: no images found; expected real/ and a folder for each generator, or a manifest")
+    rows = pd.DataFrame([_describe(folder, file) for file, _ in files])
+    rows["n_bytes"] = [size for _, size in files]
+    return Manifest.from_frame(rows, folder, folder.resolve().name, where=str(folder))
+
+
+def _images(folder: Path) -> list[tuple[str, int]]:
+    """(path relative to `folder`, bytes) of every file with an image's extension; hidden ones are passed over."""
+    found = []
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if os.path.realpath(where) in {os.path.realpath(p) for p in Path(where).parents if p.is_relative_to(folder)}:
+            raise MaibenchError(f"{where}: a symbolic link that leads back to a folder above itself")
+        for name in names:
+            full = os.path.join(where, name)
+            if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
+                size = os.stat(full).st_size if os.path.exists(full) else -1
+                found.append((os.path.relpath(full, folder), size))
+    return found
+
+
+def _describe(folder: Path, file: str) -> dict[str, object]:
+    parts = Path(file).parts[:-1]
+    lowered = [part.lower() for part in parts]
+    split = next((_split(part) for part in lowered if _split(part)), "test")
+    named = [(part, low) for part, low in zip(parts, lowered, strict=True) if not _split(low)]
+    if not named:
+        raise MaibenchError(
+            f"{folder}: '{file}' lies in no class folder; expected real/ and a folder for each generator "
+            "(or 0_real/1_fake, or nature/ai)"
+        )
+    if any(low in REAL_FOLDERS for _, low in named):
+        label, generator = 0, "real"
+    else:
+        label = 1
+        own = [part for part, low in named if low not in SYNTHETIC_FOLDERS]
+        generator = own[-1] if own else "synthetic"
+    return {"path": Path(file).as_posix(), "label": label, "generator": generator, "split": split}
+
+
+def _split(name: str) -> str:
+    name = {"val": "validation", "valid": "validation"}.get(name, name)
+    return name if name in SPLITS else ""

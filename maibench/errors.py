@@ -1,0 +1,9 @@
+"""The project's own exceptions; only `cli.py` turns them into exit codes."""
+
+
+class MaibenchError(Exception):
+    """The request is wrong, and the message says what, where, and what to do: exit code 2."""
+
+
+class ImageError(MaibenchError):
+    """One image cannot be read or scored: a failed row with this message as its reason."""

@@ -1,0 +1,269 @@
+"""A comparison from the request to the report: load, fit, score what is missing, summarise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maibench.config import RunConfig, label_specs
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.perturb import Perturbation, parse_perturbation
+from maibench.datasets.readers import open_data
+from maibench.errors import MaibenchError
+from maibench.evaluation.files import make_folder
+from maibench.evaluation.fitting import fit_detector
+from maibench.evaluation.report import write_report
+from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
+from maibench.evaluation.scoring import Entry, Plan, make_plan, score
+from maibench.evaluation.store import PredictionStore
+from maibench.evaluation.summary import Summary
+from maibench.models.base import Detector
+from maibench.models.loading import fingerprint, load_detector
+
+
+@dataclass
+class Run:
+    """A finished comparison. folder: where everything lies. metrics, per_generator, predictions: the frames of
+    DESIGN.md section 7. scored: predictions that this call computed. clean: False where a detector failed, or images
+    failed under `strict`."""
+
+    folder: Path
+    summary: Summary
+    scored: int
+    clean: bool
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        return self.summary.metrics
+
+    @property
+    def per_generator(self) -> pd.DataFrame:
+        return self.summary.per_generator
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        from maibench.evaluation.store import read_predictions
+
+        keys = {entry["label"]: entry["key"] for entry in read_run(self.folder)["detectors"]}
+        return read_predictions(self.folder, keys)
+
+
+class Progress:
+    """What a comparison tells while it works; the command line shows it, a script ignores it."""
+
+    def say(self, text: str) -> None:
+        """One line for the user."""
+
+    def start(self, images: int) -> None:
+        """Scoring begins, with so many images to go through."""
+
+    def advance(self, images: int) -> None:
+        """So many more are done."""
+
+    def stop(self) -> None:
+        """Scoring is over."""
+
+
+def run_comparison(
+    config: RunConfig, fresh: bool = False, command: list[str] | None = None, progress: Progress | None = None
+) -> Run:
+    """Do what `config` asks, in its folder. Goes on where an earlier call with the same request stopped.
+
+    Raises MaibenchError when the request is wrong; KeyboardInterrupt passes through, with what was scored kept.
+    """
+    progress = progress or Progress()
+    started = time.time()
+    specs = label_specs(config.models)
+    _check_options(config, specs)
+    perturbations = _perturbations(config.perturb)
+    if config.data == "demo":
+        progress.say("opening the demo (made on first use, under a minute)")
+    manifest = open_data(config.data)
+    plan = make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
+    if not any(manifest.rows["split"] == config.split):
+        there = ", ".join(sorted(set(manifest.rows["split"])))
+        raise MaibenchError(f"{config.data}: has no images of split '{config.split}'; it has: {there}")
+    folder = Path(config.out) if config.out else default_folder(manifest, list(specs))
+    before = read_run(folder)
+    check_same_request(folder, before, config.identity(), fresh)
+    detectors = {
+        label: load_detector(spec, device=_device(config.device), **config.options.get(label, {}))
+        for label, spec in specs.items()
+    }
+    make_folder(folder)
+    codes = {label: fingerprint(detector) for label, detector in detectors.items()}
+    again = time.time_ns() if fresh else before.get("again", 0)
+    entries = [
+        Entry(label, detector, PredictionStore(folder, label, _key(codes[label], detector, plan, config, again)))
+        for label, detector in detectors.items()
+    ]
+    _say_what_changed(entries, before, fresh, progress)
+    record = _record(config, command, manifest, entries, specs, codes, before)
+    record |= {"again": again, "started": record.get("started") or round(started)}
+    write_run(folder, record)
+    _fit(entries, codes, manifest, plan, folder, config, progress)
+    scored = _score(entries, plan, config, progress)
+    for entry in entries:
+        entry.store.sweep()
+        if entry.failure:
+            progress.say(f"{entry.label}: {entry.failure}")
+    record["seconds"] = round(before.get("seconds", 0.0) * (not fresh) + (time.time() - started if scored else 0), 2)
+    record["detectors"] = [_describe(entry, specs[entry.label], codes[entry.label]) for entry in entries]
+    record["status"] = "done"
+    write_run(folder, record)
+    summary = write_report(folder)
+    failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries)
+    images_failed = bool((summary.metrics["n_failed"] > 0).any())
+    return Run(folder, summary, scored, clean=not (failed or (config.strict and images_failed)))
+
+
+def default_folder(manifest: Manifest, labels: list[str]) -> Path:
+    """results/<data>-<models>."""
+    name = "-".join([manifest.name, *labels])
+    name = re.sub(r"[^\w.+-]+", "_", name)
+    if len(name) > 100:
+        name = name[:80] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return Path("results") / name
+
+
+def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
+    for label in config.options:
+        if label not in specs:
+            raise MaibenchError(f"--set {label}.…: no detector is called '{label}' here; there are: {', '.join(specs)}")
+
+
+def _perturbations(texts: list[str]) -> list[Perturbation]:
+    parsed = {p.name: p for p in map(parse_perturbation, texts)}
+    if "none" not in parsed:  # thresholds are fitted on undisturbed validation images, and a curve starts there
+        parsed = {"none": parse_perturbation("none"), **parsed}
+    return list(parsed.values())
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise MaibenchError(f"unknown device '{name}': use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise MaibenchError("no CUDA device is available here; use --device cpu")
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, the same on every card
+    return name
+
+
+def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: int) -> str:
+    """Names one computation: the same key means the same predictions."""
+    perturbations = [p.name for p in plan.batches[0][1]] if plan.batches else []
+    rows = hashlib.sha256(json.dumps([rows for rows, _ in plan.batches]).encode()).hexdigest()
+    facts = [code, config.backend, "float32", detector.device.type, plan.manifest.fingerprint, perturbations, rows]
+    return hashlib.sha256(json.dumps([*facts, config.max_pixels, again]).encode()).hexdigest()[:16]
+
+
+def _say_what_changed(entries: list[Entry], before: dict[str, Any], fresh: bool, progress: Progress) -> None:
+    keys = {entry["label"]: entry.get("key") for entry in before.get("detectors", [])}
+    for entry in entries:
+        if not fresh and entry.label in keys and keys[entry.label] != entry.store.key:
+            progress.say(f"{entry.label}: its weights, code, device or data changed; scoring it afresh")
+
+
+def _record(
+    config: RunConfig,
+    command: list[str] | None,
+    manifest: Manifest,
+    entries: list[Entry],
+    specs: dict[str, str],
+    codes: dict[str, str],
+    before: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "status": "running",
+        "command": command,
+        "config": {**config.model_dump(mode="json"), **config.identity()},
+        "data": {
+            "source": config.data,
+            "name": manifest.name,
+            "fingerprint": manifest.fingerprint,
+            "split": config.split,
+            "images": len(manifest.rows),
+            "has_sources": manifest.has_sources,
+        },
+        "detectors": [_describe(entry, specs[entry.label], codes[entry.label]) for entry in entries],
+        "seeds": {"run": config.seed},
+        "versions": versions(),
+        "machine": machine(),
+        "git_commit": git_commit(),
+        "started": before.get("started"),
+    }
+
+
+def _describe(entry: Entry, spec: str, code: str) -> dict[str, Any]:
+    detector = entry.detector
+    return {
+        "label": entry.label,
+        "spec": spec,
+        "key": entry.store.key,
+        "fingerprint": code,
+        "device": detector.device.type,
+        "dtype": "float32",
+        "backend": "torch",
+        "parameters": detector.parameter_count(),
+        "failure": entry.failure,
+        "card": detector.card.model_dump(mode="json"),
+    }
+
+
+def _fit(
+    entries: list[Entry],
+    codes: dict[str, str],
+    manifest: Manifest,
+    plan: Plan,
+    folder: Path,
+    config: RunConfig,
+    progress: Progress,
+) -> None:
+    for entry in entries:
+        if entry.detector.fitted and len(entry.store.done()) < len(plan.batches):
+            progress.say(f"{entry.label}: fitting on the training split")
+            try:
+                fit_detector(
+                    entry.label,
+                    entry.detector,
+                    codes[entry.label],
+                    manifest,
+                    folder,
+                    _workers(config),
+                    config.max_pixels,
+                )
+            except MaibenchError as error:
+                entry.failure = str(error)
+
+
+def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progress) -> int:
+    """Score what is missing; returns how many batches were computed, summed over detectors."""
+    before = _count(entries)
+    progress.start(plan.images)
+    try:
+        score(plan, entries, _workers(config), config.max_pixels, progress.advance)
+    finally:
+        progress.stop()
+    return _count(entries) - before
+
+
+def _count(entries: list[Entry]) -> int:
+    return sum(part.last - part.first + 1 for entry in entries for part in entry.store.parts().values())
+
+
+def _workers(config: RunConfig) -> int:
+    return config.workers or os.cpu_count() or 1

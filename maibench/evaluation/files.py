@@ -1,0 +1,51 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from maibench.errors import MaibenchError
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `file`, then put it in `file`'s place in one step.
+
+    Raises MaibenchError, saying what to do, when the disk is full or the folder cannot be written; what stood there
+    before stays.
+    """
+    # the ending stays last: writers of pictures and tables go by it
+    part = file.with_name(f".part-{os.getpid()}-{file.name}")
+    try:
+        write(part)
+        with open(part, "rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, file)
+    except OSError as error:
+        raise disk_error(file, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """`write_whole` for text."""
+    write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it; raises MaibenchError when that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    if not os.access(folder, os.W_OK):
+        raise MaibenchError(f"{folder}: cannot be written (no permission); choose another folder with --out")
+
+
+def disk_error(path: Path, error: OSError) -> MaibenchError:
+    """The user's words for what the operating system refused."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MaibenchError(f"{path}: the disk is full; what was scored is kept. Free some space and run it again")
+    return MaibenchError(f"{path}: cannot be written ({error.strerror or error}); choose another folder with --out")

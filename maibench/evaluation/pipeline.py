@@ -1,0 +1,96 @@
+"""From a row of the manifest to what each detector's batch is made of: read, decode, disturb, preprocess; each image
+once, in worker threads, while the main thread runs the networks."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maibench.datasets.image import decode, read_file
+from maibench.datasets.perturb import Perturbation
+from maibench.errors import ImageError
+from maibench.models.base import Detector
+
+AHEAD = 2
+"""Batches that are prepared while one is scored; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch: rows at fixed places of the plan, and the detectors (by label) that have not scored it yet."""
+
+    index: int
+    rows: Sequence[dict[str, Any]]
+    perturbations: Sequence[Perturbation]
+    detectors: dict[str, Detector]
+
+
+@dataclass
+class Prepared:
+    """One image, ready for every detector. error: why it could not be read at all. items: by (label, perturbation's
+    name), a preprocess result, or the reason in words why there is none. seconds: spent in each detector's
+    preprocess."""
+
+    image_id: str
+    error: str = ""
+    items: dict[tuple[str, str], Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Failure(str):
+    """The reason why a detector has no input for an image."""
+
+
+def applies(detector: Detector, perturbation: Perturbation) -> bool:
+    """A detector that reads the file does not see what is done to the pixels."""
+    return detector.reads == "pixels" or perturbation.name == "none"
+
+
+def prepare(root: Path, row: dict[str, Any], job: Job, max_pixels: int) -> Prepared:
+    """Read, decode and preprocess one image for every detector of the job; what fails is told, never raised."""
+    try:
+        file = read_file(root, row["path"], max_pixels)
+        pixels = decode(file.data)
+    except ImageError as error:
+        return Prepared(str(row.get("image_id") or ""), error=str(error))
+    prepared = Prepared(file.image_id)
+    for perturbation in job.perturbations:
+        disturbed = perturbation(pixels, file.image_id)
+        for label, detector in job.detectors.items():
+            if applies(detector, perturbation):
+                started = time.perf_counter()
+                image = disturbed if detector.reads == "pixels" else file
+                prepared.items[label, perturbation.name] = _preprocess(detector, image)
+                prepared.seconds[label] = prepared.seconds.get(label, 0.0) + time.perf_counter() - started
+    return prepared
+
+
+def _preprocess(detector: Detector, image: Any) -> Any:
+    try:
+        return detector.preprocess(image)
+    except ImageError as error:
+        return Failure(error)
+    except Exception as error:  # a plug-in's code: its fault becomes a failed row, the others go on
+        return Failure(f"preprocess raised {type(error).__name__}: {error}")
+
+
+def stream(root: Path, jobs: Iterator[Job], workers: int, max_pixels: int) -> Iterator[tuple[Job, list[Prepared]]]:
+    """Yield each job with its prepared images, in order, while the next ones are being prepared."""
+    waiting: deque[tuple[Job, list[Future[Prepared]]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
+        try:
+            for job in jobs:
+                waiting.append((job, [pool.submit(prepare, root, row, job, max_pixels) for row in job.rows]))
+                if len(waiting) > AHEAD:
+                    ready, futures = waiting.popleft()
+                    yield ready, [future.result() for future in futures]
+            while waiting:
+                ready, futures = waiting.popleft()
+                yield ready, [future.result() for future in futures]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,213 @@
+"""Score detectors on a manifest: decode once, all detectors see the same pixels, predictions written in parts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.perturb import Perturbation
+from maibench.evaluation.pipeline import Failure, Job, Prepared, applies, stream
+from maibench.evaluation.store import PredictionStore
+from maibench.models.base import Detector
+
+BATCHES_PER_PART = 64
+SECONDS_PER_PART = 20
+"""A part is written when it holds this many batches or took this long, whichever is first."""
+
+
+@dataclass
+class Entry:
+    """One row of the comparison: a detector under its label, and where its predictions go. failure: why it cannot score
+    at all (its rows then say so)."""
+
+    label: str
+    detector: Detector
+    store: PredictionStore
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows are scored under which perturbations, cut into batches at fixed places."""
+
+    manifest: Manifest
+    batches: list[tuple[list[int], list[Perturbation]]]
+
+    @property
+    def images(self) -> int:
+        return sum(len(rows) for rows, _ in self.batches)
+
+
+def make_plan(
+    manifest: Manifest, split: str, perturbations: list[Perturbation], batch_size: int, limit: int | None, seed: int
+) -> Plan:
+    """The rows of `split` under every perturbation, then those of the validation split undisturbed, for thresholds.
+
+    limit: at most that many images of each split, drawn at random with `seed`, in the manifest's order.
+    """
+    batches: list[tuple[list[int], list[Perturbation]]] = []
+    clean = [perturbation for perturbation in perturbations if perturbation.name == "none"]
+    for name, wanted in ((split, perturbations), ("validation", clean)):
+        if name == "validation" and name == split and batches:
+            continue
+        rows = manifest.split(name).index.to_numpy()
+        if limit is not None and len(rows) > limit:
+            rows = np.sort(np.random.default_rng(seed).permutation(rows)[:limit])
+        if wanted:
+            batches += [
+                (rows[start : start + batch_size].tolist(), wanted) for start in range(0, len(rows), batch_size)
+            ]
+    return Plan(manifest, batches)
+
+
+def score(
+    plan: Plan,
+    entries: list[Entry],
+    workers: int,
+    max_pixels: int,
+    advance: Callable[[int], None] = lambda images: None,
+) -> None:
+    """Score what is missing and write it. `advance` is told of every batch of images that is done.
+
+    Raises MaibenchError when a part cannot be written; what was written before is kept. KeyboardInterrupt passes
+    through after what was scored so far has been written.
+    """
+    writers = {entry.label: _PartWriter(entry.store) for entry in entries}
+    by_label = {entry.label: entry for entry in entries}
+    try:
+        for job, images in stream(plan.manifest.root, _jobs(plan, entries, advance), workers, max_pixels):
+            for label in job.detectors:
+                rows, seconds = _score_batch(by_label[label], job, images)
+                writers[label].add(job.index, rows, seconds)
+            advance(len(job.rows))
+    finally:
+        for writer in writers.values():
+            writer.flush()
+
+
+def _jobs(plan: Plan, entries: list[Entry], advance: Callable[[int], None]) -> Iterator[Job]:
+    done = {entry.label: entry.store.done() for entry in entries}
+    for index, (rows, perturbations) in enumerate(plan.batches):
+        missing = {entry.label: entry.detector for entry in entries if index not in done[entry.label]}
+        if missing:
+            yield Job(index, plan.manifest.rows.loc[rows].to_dict("records"), perturbations, missing)
+        else:
+            advance(len(rows))
+
+
+def _score_batch(entry: Entry, job: Job, images: list[Prepared]) -> tuple[list[dict[str, Any]], float]:
+    """The prediction rows of one detector for one batch, and the seconds that the detector took."""
+    rows: list[dict[str, Any]] = []
+    seconds = sum(image.seconds.get(entry.label, 0.0) for image in images)
+    for perturbation in job.perturbations:
+        if not applies(entry.detector, perturbation):
+            continue
+        reasons = [_reason(entry, image, perturbation.name) for image in images]
+        usable = [index for index, reason in enumerate(reasons) if not reason]
+        logits = np.full(len(images), np.nan)
+        if usable:
+            started = time.perf_counter()
+            items = [images[index].items[entry.label, perturbation.name] for index in usable]
+            found, problem = _forward(entry.detector, items)
+            seconds += time.perf_counter() - started
+            logits[usable] = found
+            for index in usable:
+                if problem or np.isnan(logits[index]):
+                    reasons[index] = problem or "the detector returned NaN"
+        rows += [
+            _row(entry.label, perturbation.name, row, image, logit, reason)
+            for row, image, logit, reason in zip(job.rows, images, logits, reasons, strict=True)
+        ]
+    return rows, seconds
+
+
+def _reason(entry: Entry, image: Prepared, perturbation: str) -> str:
+    if entry.failure or image.error:
+        return entry.failure or image.error
+    item = image.items[entry.label, perturbation]
+    return str(item) if isinstance(item, Failure) else ""
+
+
+def _forward(detector: Detector, items: list[Any]) -> tuple[NDArray[np.float64], str]:
+    """Logits of a batch, or NaN and the reason: a detector that fails does not stop the others."""
+    try:
+        with torch.inference_mode():
+            logits = detector(to_device(detector.collate(items), detector.device))
+        values = logits.detach().to("cpu", torch.float64).numpy()
+    except Exception as error:  # whatever a plug-in raises
+        return np.full(len(items), np.nan), f"{type(error).__name__}: {error}".splitlines()[0]
+    if values.shape != (len(items),):
+        return (
+            np.full(len(items), np.nan),
+            f"returned logits of shape {list(values.shape)} for {len(items)} images; expected [{len(items)}]",
+        )
+    return values, ""
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move a batch (a tensor, or a list, tuple or dict of them) to a device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def _row(
+    label: str, perturbation: str, row: dict[str, Any], image: Prepared, logit: float, reason: str
+) -> dict[str, Any]:
+    return {
+        "image_id": image.image_id,
+        "path": row["path"],
+        "label": row["label"],
+        "generator": row["generator"],
+        "source": row.get("source") or "",
+        "split": row["split"],
+        "perturbation": perturbation,
+        "detector": label,
+        "logit": None if reason else logit,
+        "score": None if reason else float(expit(logit)),
+        "status": "failed" if reason else "ok",
+        "error": reason,
+    }
+
+
+@dataclass
+class _PartWriter:
+    """Collects batches that follow one another until a part is due."""
+
+    store: PredictionStore
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, batch: int, rows: list[dict[str, Any]], seconds: float) -> None:
+        if self.batches and batch != self.batches[-1] + 1:
+            self.flush()
+        self.batches.append(batch)
+        self.rows += rows
+        self.seconds += seconds
+        if len(self.batches) >= BATCHES_PER_PART or time.monotonic() - self.started > SECONDS_PER_PART:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.batches:
+            frame = pd.DataFrame(self.rows, columns=None if self.rows else _EMPTY)
+            self.store.write(frame, self.batches[0], self.batches[-1], self.seconds)
+        self.rows, self.batches, self.seconds, self.started = [], [], 0.0, time.monotonic()
+
+
+_EMPTY = pd.Index("image_id path label generator source split perturbation detector logit score status error".split())

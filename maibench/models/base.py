@@ -1,0 +1,61 @@
+"""The detector: an image in, a logit out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from maibench.models.card import Card
+
+
+class Detector(nn.Module):
+    """Base class of every detector.
+
+    A subclass sets `card`, builds its layers in `__init__` (keyword options only), and implements `preprocess` and
+    `forward`. A logit above 0 means synthetic; sigmoid(logit) is P(synthetic).
+
+    reads: "pixels" (`preprocess` receives uint8 RGB, height x width x 3, read-only) or "file" (it receives the
+    `ImageFile`: path, bytes, format, size). fitted: True where `fit` has to be called on a training split first.
+    """
+
+    card: Card
+    reads: ClassVar[Literal["pixels", "file"]] = "pixels"
+    fitted: ClassVar[bool] = False
+
+    def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
+        """One image -> what one row of a batch is made of. Runs in worker threads: it must not change `self`.
+
+        Raises ImageError for an image that this detector cannot read; that image becomes a failed row.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.preprocess")
+
+    def collate(self, items: Sequence[Tensor]) -> Any:
+        """Preprocessed images -> a batch. Stacks; override where sizes vary."""
+        return torch.stack(list(items))
+
+    def forward(self, batch: Any) -> Tensor:
+        """A batch of n images -> (n,) logits."""
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def fit(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Fit to a training split: (n, d) stacked preprocess results and (n,) labels. Only where `fitted` is True.
+
+        What is learnt is kept in buffers, so that `state_dict` holds it.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.fit")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        tensor = next((t for group in (self.parameters(), self.buffers()) for t in group), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    def parameter_count(self) -> int:
+        """How many trainable numbers the detector has (buffers that `fit` fills are counted for fitted ones)."""
+        tensors = self.buffers() if self.fitted else self.parameters()
+        return sum(t.numel() for t in tensors)

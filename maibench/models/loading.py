@@ -1,0 +1,150 @@
+"""From a SPEC to a detector that is ready to score."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from maibench.errors import MaibenchError
+from maibench.models.base import Detector
+from maibench.models.registry import detector_class
+from maibench.models.weights import BUNDLED, load_weights, sha256
+
+
+def load_detector(spec: str, *, device: str = "cpu", weights: str | Path | None = None, **options: Any) -> Detector:
+    """Build a detector, load its weights, and set it to evaluation mode.
+
+    spec: a name that `maibench models` lists, a folder that finetuning wrote, or FILE.py:Class. weights: another
+    safetensors file instead of the bundled one. options: the detector's own (`maibench show NAME` lists them).
+
+    Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit.
+    """
+    if spec.partition(":")[0].endswith(".py"):
+        return _ready(_build(_class_from_file(spec), spec, options), weights, device)
+    if Path(spec).is_dir():
+        return _from_folder(Path(spec), weights, device, options)
+    detector = _build(detector_class(spec), spec, options)
+    if weights is None and not detector.fitted and _module(detector).startswith("maibench."):
+        return _bundled(detector, spec, device)
+    return _ready(detector, weights, device)
+
+
+def options_of(cls: type[Detector]) -> dict[str, inspect.Parameter]:
+    """The keyword options that a detector's class takes."""
+    if cls.__init__ is Detector.__init__:
+        return {}
+    return {name: p for name, p in inspect.signature(cls.__init__).parameters.items() if name != "self"}
+
+
+def fingerprint(detector: Detector) -> str:
+    """A hash of what a detector computes: its tensors, its card's input facts, its code; 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(detector.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.view(-1).view(dtype=_bytes_type()).numpy().tobytes() if array.numel() else b"")
+    card = detector.card.model_dump_json(include={"name", "input_size", "input_policy", "mean", "std"})
+    digest.update(card.encode())
+    for cls in type(detector).__mro__:
+        if cls is Detector:
+            break
+        try:
+            digest.update(inspect.getsource(inspect.getmodule(cls) or cls).encode())
+        except (OSError, TypeError):  # a class typed into a notebook has no file: its tensors and card must do
+            digest.update(cls.__qualname__.encode())
+    state = {name: value for name, value in vars(detector).items() if isinstance(value, (int, float, str, tuple))}
+    digest.update(repr(sorted(state.items())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _bytes_type() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _bundled(detector: Detector, name: str, device: str) -> Detector:
+    file = BUNDLED / f"{name}.safetensors"
+    if not file.is_file():
+        raise MaibenchError(
+            f"'{name}' has no bundled weights; finetune it, then name the folder, or give --set {name}.weights=FILE"
+        )
+    detector.card = detector.card.read(file.with_suffix(".json"))
+    load_weights(detector, file, detector.card.sha256)
+    return _finish(detector, device)
+
+
+def _from_folder(folder: Path, weights: str | Path | None, device: str, options: dict[str, Any]) -> Detector:
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        name = config["detector"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MaibenchError(
+            f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
+        ) from error
+    detector = _build(detector_class(name), name, {**config.get("options", {}), **options})
+    if (folder / "card.json").is_file():
+        detector.card = detector.card.read(folder / "card.json")
+    return _ready(detector, weights or folder / "model.safetensors", device)
+
+
+def _class_from_file(spec: str) -> type[Detector]:
+    file, _, name = spec.partition(":")
+    path = Path(file)
+    if not name or not path.is_file():
+        raise MaibenchError(f"'{spec}': no such detector; a file of your own is named as path/to/file.py:ClassName")
+    module_spec = importlib.util.spec_from_file_location(f"maibench_plugin_{path.stem}", path.resolve())
+    if module_spec is None or module_spec.loader is None:
+        raise MaibenchError(f"'{spec}': cannot be imported as a Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        import sys
+
+        sys.modules[module_spec.name] = module  # inspect.getsource looks the module up by its name
+        module_spec.loader.exec_module(module)
+    except Exception as error:  # the user's code: whatever it raises, the request cannot be served
+        raise MaibenchError(f"{file}: importing it failed: {type(error).__name__}: {error}") from error
+    cls = getattr(module, name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, Detector)):
+        raise MaibenchError(f"{file}: '{name}' is not a class derived from maibench.Detector")
+    return cls
+
+
+def _build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
+    known = options_of(cls)
+    free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    for name in options:
+        if name not in known and not free:
+            listed = ", ".join(known) or "none"
+            raise MaibenchError(f"{spec} has no option '{name}'; its options: {listed} (and weights)")
+    try:
+        detector = cls(**options)
+    except MaibenchError:
+        raise
+    except Exception as error:  # a plug-in's constructor, or an option of the wrong type
+        raise MaibenchError(f"{spec} cannot be built: {type(error).__name__}: {error}") from error
+    if not hasattr(detector, "card"):
+        raise MaibenchError(f"{spec}: the class {cls.__name__} has no card; set card = maibench.Card(name=...)")
+    return detector
+
+
+def _ready(detector: Detector, weights: str | Path | None, device: str) -> Detector:
+    if weights is not None:
+        file = Path(weights)
+        load_weights(detector, file)
+        detector.card = detector.card.updated(weights=str(file), sha256=sha256(file))
+    return _finish(detector, device)
+
+
+def _finish(detector: Detector, device: str) -> Detector:
+    if not detector.fitted:
+        detector.card = detector.card.updated(parameters=detector.parameter_count())
+    return detector.to(device).eval()
+
+
+def _module(detector: Detector) -> str:
+    return type(detector).__module__

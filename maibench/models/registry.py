@@ -1,0 +1,71 @@
+"""Names of detectors: lazy targets ("module:Class"), entry points, and what `register` adds."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from maibench.errors import MaibenchError
+
+if TYPE_CHECKING:
+    from maibench.models.base import Detector
+
+GROUP = "maibench.detectors"
+BUILT_IN = {
+    "bailu": "maibench.models.bailu:Bailu",
+    "mai_cnn": "maibench.models.mai_cnn:MaiCnn",
+    "mai_resnet": "maibench.models.mai_resnet:MaiResnet",
+    "metadata": "maibench.models.metadata:Metadata",
+}
+_registered: dict[str, type[Detector]] = {}
+
+DetectorType = TypeVar("DetectorType", bound="type[Detector]")
+
+
+def register(name: str) -> Callable[[DetectorType], DetectorType]:
+    """Class decorator: make a detector known under `name` in this process.
+
+    Raises MaibenchError when the name belongs to a detector of maibench.
+    """
+    if name in BUILT_IN:
+        raise MaibenchError(f"'{name}' is a detector of maibench; register yours under another name")
+
+    def add(cls: DetectorType) -> DetectorType:
+        _registered[name] = cls
+        return cls
+
+    return add
+
+
+def names() -> list[str]:
+    """Every known name: built in, from entry points, registered."""
+    found = [*BUILT_IN, *(point.name for point in _entry_points()), *_registered]
+    return list(dict.fromkeys(found))
+
+
+def detector_class(name: str) -> type[Detector]:
+    """Import and return the class behind a name.
+
+    Raises MaibenchError, with the nearest names, when there is none.
+    """
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name].split(":")
+        return getattr(importlib.import_module(module), attribute)
+    if name in _registered:
+        return _registered[name]
+    for point in _entry_points():
+        if point.name == name:
+            try:
+                return point.load()
+            except Exception as error:  # somebody else's import: whatever it raises, the request cannot be served
+                raise MaibenchError(f"the plug-in '{point.value}' for '{name}' does not load: {error}") from error
+    near = difflib.get_close_matches(name, names(), n=2)
+    hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+    raise MaibenchError(f"unknown detector '{name}': {hint}'maibench models' lists all")
+
+
+def _entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=GROUP)

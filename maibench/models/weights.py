@@ -1,0 +1,81 @@
+"""Weights on disk: safetensors, loaded to the letter or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maibench.errors import MaibenchError
+
+if TYPE_CHECKING:
+    import torch
+
+    from maibench.models.base import Detector
+
+BUNDLED = Path(__file__).parent / "weights"
+
+
+def sha256(file: Path) -> str:
+    """The sha256 of a file's bytes, hexadecimal."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file.
+
+    Raises MaibenchError when it is missing, cut short, or something else, such as a pickle.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not file.is_file():
+        raise MaibenchError(f"{file}: no weights file there")
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise MaibenchError(
+            f"{file}: not a whole safetensors file ({error}). A pickle (.pt, .pth, .bin) is never loaded, it can run "
+            "code: convert it with safetensors.torch.save_file on a machine that you trust it on"
+        ) from error
+
+
+def load_weights(detector: Detector, file: Path, expected_sha256: str = "") -> None:
+    """Load a file into a detector; stored half precision becomes the detector's own type.
+
+    Raises MaibenchError when the file's hash is not the expected one, or when a tensor is missing, left over, or of
+    another shape.
+    """
+    tensors = read_tensors(file)
+    if expected_sha256 and sha256(file) != expected_sha256:
+        raise MaibenchError(f"{file}: its sha256 is not the one on the card beside it; the file was changed or damaged")
+    own = detector.state_dict()
+    problems = [f"'{name}' is missing" for name in own if name not in tensors]
+    problems += [f"'{name}' is left over" for name in tensors if name not in own]
+    problems += [
+        f"'{name}' is {list(tensors[name].shape)}, not {list(own[name].shape)}"
+        for name in own
+        if name in tensors and tensors[name].shape != own[name].shape
+    ]
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise MaibenchError(f"{file}: not the weights of {type(detector).__name__}: {'; '.join(problems[:3])}{more}")
+    detector.load_state_dict(tensors)
+
+
+def save_weights(detector: Detector, file: Path, half: bool = False) -> None:
+    """Write a detector's tensors as safetensors, floating-point ones in half precision when asked; whole or not at
+    all."""
+    import os
+
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for name, value in detector.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        tensors[name] = value.half() if half and value.dtype in (torch.float32, torch.float64) else value
+    part = file.with_name(file.name + ".part")
+    save_file(tensors, part)
+    os.replace(part, file)
