@@ -131,6 +131,23 @@ def show(name: Annotated[str, typer.Argument(help="A SPEC, as for --models.")]) 
         Console().print(show_card(name))
 
 
+@app.command()
+def finetune(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file, as in configs/finetune/.")],
+    out: Annotated[Path, typer.Option(help="The folder that receives weights, card and checkpoints.")],
+    data: Annotated[list[str], typer.Option(help="A SOURCE with train and validation splits; may be repeated.")],
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train a detector from a recipe; the same command goes on from the last checkpoint."""
+    with exit_codes():
+        from maibench.datasets.readers import open_data
+        from maibench.finetune.recipe import read_recipe
+        from maibench.finetune.trainer import train
+
+        train(read_recipe(recipe), [open_data(source) for source in data], out, device, say=_say)
+        _say(f"done; compare it with --models {out}")
+
+
 def main() -> None:
     """The `maibench` command."""
     app()

@@ -95,6 +95,14 @@ def build_autoencoder(name: str) -> torch.nn.Module:
     return model
 
 
+def weights_file(name: str) -> Path:
+    """Where the named autoencoder's bundled weights lie. Raises MaibenchError when they are missing."""
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise MaibenchError(f"{path}: the autoencoder's weights are missing; reinstall maibench")
+    return path
+
+
 def load_autoencoder(name: str) -> torch.nn.Module:
     """Return the named nano autoencoder with its bundled weights, in float32 and evaluation mode.
 
@@ -103,9 +111,7 @@ def load_autoencoder(name: str) -> torch.nn.Module:
     from safetensors.torch import load_file
 
     model = build_autoencoder(name)
-    path = WEIGHTS / f"{name}.safetensors"
-    if not path.is_file():
-        raise MaibenchError(f"{path}: the autoencoder's weights are missing; reinstall maibench")
+    path = weights_file(name)
     try:
         model.load_state_dict(load_file(path))
     except Exception as error:

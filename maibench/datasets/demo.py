@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.autoencoders import ARCHITECTURES, WEIGHTS
+from maibench.datasets.autoencoders import ARCHITECTURES, weights_file
 from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.pairs import Crop, grid, write_pairs
@@ -70,7 +70,7 @@ def _version() -> str:
 
     digest = hashlib.sha256(repr((SIZE, CROPS_PER_PHOTOGRAPH, UNSEEN, PHOTOGRAPHS)).encode())
     for name in ARCHITECTURES:
-        digest.update((WEIGHTS / f"{name}.safetensors").read_bytes())
+        digest.update(weights_file(name).read_bytes())
     for package, file, _, _ in PHOTOGRAPHS:
         digest.update(_photograph(package, file).read_bytes())
     return digest.hexdigest()[:12]

@@ -22,7 +22,7 @@ from maibench.errors import ImageError
 MAX_PIXELS = 100_000_000
 """Images of more pixels are refused before they are decoded (a small file can hold a huge picture)."""
 
-EXTENSIONS = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff".split())
+EXTENSIONS = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"])
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
 
 Pixels = NDArray[np.uint8]

@@ -85,6 +85,8 @@ def check_inside(root: Path, paths: list[str], where: str) -> None:
     real_root = os.path.realpath(root)
     inside: dict[str, bool] = {}
     for path in paths:
+        if "\0" in path:
+            raise MaibenchError(f"{where}: the path {path!r} holds a null byte; no file can have that name")
         folder, name = os.path.split(path)
         if folder not in inside:
             real = os.path.realpath(os.path.join(real_root, folder))
@@ -116,9 +118,8 @@ def _labels(labels: pd.Series, where: str) -> pd.Series:
     wrong = ~numbers.isin([0, 1])
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise MaibenchError(
-            f"{where}: row {row + 1} has the label '{labels.iloc[row]}'; a label is 0 (real) or 1 (synthetic)"
-        )
+        found = "no label" if pd.isna(labels.iloc[row]) else f"the label '{labels.iloc[row]}'"
+        raise MaibenchError(f"{where}: row {row + 1} has {found}; a label is 0 (real) or 1 (synthetic)")
     return numbers.astype(np.int64)
 
 

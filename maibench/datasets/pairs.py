@@ -30,9 +30,16 @@ class Crop:
 
 
 def grid(length: int, size: int) -> list[int]:
-    """Start positions of crops of `size` along a side of `length`: evenly spread, overlapping by half at most."""
-    count = 1 + 2 * (length - size) // size
-    return [round(position) for position in np.linspace(0, length - size, count)]
+    """Start positions of crops of `size` along a side of `length`: evenly spread, overlapping by half at most.
+
+    Empty when not even one crop fits.
+    """
+    room = length - size
+    if room < 0:
+        return []
+    steps = room // ((size + 1) // 2)
+    # half-way positions go up, each of them: with round()'s "to even" two neighbours could come too close
+    return [(2 * room * step + steps) // (2 * steps) for step in range(steps + 1)] if steps else [0]
 
 
 def store_uncompressed(pixels: NDArray[np.uint8]) -> bytes:
@@ -76,6 +83,7 @@ def _store(folder: Path, crop: Crop, pixels: NDArray[np.uint8], generator: str) 
         "label": int(generator != "real"),
         "generator": generator,
         "source": crop.source,
+        "pair": crop.name,
         "split": crop.split,
         "width": width,
         "height": height,

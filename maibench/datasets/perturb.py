@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from maibench.errors import MaibenchError
+from maibench.errors import ImageError, MaibenchError
 
 Pixels = NDArray[np.uint8]
 
@@ -27,9 +27,13 @@ class Perturbation:
     steps: tuple[tuple[str, float], ...]
 
     def __call__(self, pixels: Pixels, image_id: str) -> Pixels:
-        """uint8 height x width x 3 -> the same type, read-only; the size changes with `resize` and `crop`."""
+        """uint8 height x width x 3 -> the same type, read-only; the size changes with `resize` and `crop`.
+
+        Raises ImageError when a codec cannot hold an image of this size.
+        """
         for index, (kind, value) in enumerate(self.steps):
             pixels = _KINDS[kind].apply(pixels, value, f"{image_id}:{index}:{kind}:{value}")
+        pixels = pixels.view()  # `none` hands on the caller's array, whose own flag is not ours to set
         pixels.setflags(write=False)
         return pixels
 
@@ -42,11 +46,12 @@ def parse_perturbation(text: str) -> Perturbation:
     text = text.strip()
     if text == "none":
         return Perturbation("none", ())
-    return Perturbation(text, tuple(_parse_step(step, text) for step in text.split("+")))
+    steps = [step.strip() for step in text.split("+")]
+    return Perturbation("+".join(steps), tuple(_parse_step(step, text) for step in steps))
 
 
 def _parse_step(step: str, text: str) -> tuple[str, float]:
-    kind, _, value = step.strip().partition(":")
+    kind, _, value = step.partition(":")
     if kind not in _KINDS:
         raise MaibenchError(f"unknown perturbation '{kind}' in '{text}': there are none, {', '.join(_KINDS)}")
     low, high, meaning = _KINDS[kind].low, _KINDS[kind].high, _KINDS[kind].meaning
@@ -54,22 +59,26 @@ def _parse_step(step: str, text: str) -> tuple[str, float]:
         number = float(value)
     except ValueError:
         number = float("nan")
-    if not low <= number <= high:
+    if not low <= number <= high or (_KINDS[kind].whole and number % 1):
         raise MaibenchError(f"perturbation '{step}': the value is {meaning}, from {low:g} to {high:g}")
     return kind, number
 
 
 def _jpeg(pixels: Pixels, quality: float, _: str) -> Pixels:
-    return _through_codec(pixels, format="JPEG", quality=round(quality))
+    return _through_codec(pixels, format="JPEG", quality=int(quality))
 
 
 def _webp(pixels: Pixels, quality: float, _: str) -> Pixels:
-    return _through_codec(pixels, format="WEBP", quality=round(quality))
+    return _through_codec(pixels, format="WEBP", quality=int(quality))
 
 
 def _through_codec(pixels: Pixels, **settings: object) -> Pixels:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, **settings)
+    try:
+        Image.fromarray(pixels).save(stream, **settings)
+    except (OSError, ValueError) as error:  # JPEG ends at 65,500 pixels a side, WebP at 16,383
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise ImageError(f"{size} pixels cannot be stored as {settings['format']}: {error}") from error
     with Image.open(stream) as image:
         return np.array(image.convert("RGB"))
 
@@ -101,11 +110,12 @@ class _Kind:
     low: float
     high: float
     meaning: str
+    whole: bool = False
 
 
 _KINDS = {
-    "jpeg": _Kind(_jpeg, 1, 100, "the JPEG quality"),
-    "webp": _Kind(_webp, 1, 100, "the WebP quality"),
+    "jpeg": _Kind(_jpeg, 1, 100, "the JPEG quality, a whole number", whole=True),
+    "webp": _Kind(_webp, 1, 100, "the WebP quality, a whole number", whole=True),
     "resize": _Kind(_resize, 0.05, 8, "the factor on both sides"),
     "blur": _Kind(_blur, 0, 50, "the Gaussian's sigma in pixels"),
     "noise": _Kind(_noise, 0, 128, "the Gaussian's sigma in levels of 255"),

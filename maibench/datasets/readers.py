@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from maibench.datasets.image import EXTENSIONS
-from maibench.datasets.manifest import SPLITS, Manifest
+from maibench.datasets.manifest import SPLITS, Manifest, check_inside
 from maibench.errors import MaibenchError
 
 REAL_FOLDERS = frozenset({"real", "0_real", "nature", "reals", "0"})
@@ -56,6 +56,7 @@ def read_folder(folder: Path) -> Manifest:
     The first level may be train, validation (or val) and test. Folders named like a class may lie deeper
     (`stable_diffusion_v_1_4/train/ai`): the generator is then the nearest folder above that is neither class nor split.
     There is no `source` column: a folder does not say which images belong together.
+    Raises MaibenchError when it holds no images, or when a folder in it cannot be listed, leaves it or leads in circles.
     """
     files = sorted(_images(folder))
     if not files:
@@ -68,16 +69,33 @@ def read_folder(folder: Path) -> Manifest:
 def _images(folder: Path) -> list[tuple[str, int]]:
     """(path relative to `folder`, bytes) of every file with an image's extension; hidden ones are passed over."""
     found = []
-    for where, folders, names in os.walk(folder, followlinks=True):
+    for where, folders, names in os.walk(folder, followlinks=True, onerror=_cannot_list):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [os.path.join(where, name) for name in folders if os.path.islink(os.path.join(where, name))]
+        check_inside(folder, [os.path.relpath(link, folder) for link in links], str(folder))
         if os.path.realpath(where) in {os.path.realpath(p) for p in Path(where).parents if p.is_relative_to(folder)}:
             raise MaibenchError(f"{where}: a symbolic link that leads back to a folder above itself")
         for name in names:
             full = os.path.join(where, name)
             if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
+                if not _is_text(full):
+                    raise MaibenchError(f"{folder}: the name of {os.fsencode(full)!r} is not UTF-8; rename it")
                 size = os.stat(full).st_size if os.path.exists(full) else -1
                 found.append((os.path.relpath(full, folder), size))
     return found
+
+
+def _cannot_list(error: OSError) -> None:
+    raise MaibenchError(f"{error.filename}: cannot be listed: {error.strerror or error}") from error
+
+
+def _is_text(path: str) -> bool:
+    """Whether a file's name can be written to a manifest: one that is not UTF-8 cannot."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _describe(folder: Path, file: str) -> dict[str, object]:

@@ -35,7 +35,7 @@ def write_run(folder: Path, run: dict[str, Any]) -> None:
 
 
 def check_same_request(folder: Path, run: dict[str, Any], identity: dict[str, Any], fresh: bool) -> None:
-    """Raise MaibenchError unless `folder` is new, empty, or holds the same request (or `fresh` lets another replace it).
+    """Raise MaibenchError unless `folder` is new, empty, or holds the same request; `fresh` lets another replace it.
 
     A folder with something in it that maibench did not write is never touched.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from scipy.special import expit
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation
 from maibench.evaluation.pipeline import Failure, Job, Prepared, applies, stream
-from maibench.evaluation.store import PredictionStore
+from maibench.evaluation.store import COLUMNS, PredictionStore
 from maibench.models.base import Detector
 
 BATCHES_PER_PART = 64
@@ -205,9 +204,7 @@ class _PartWriter:
 
     def flush(self) -> None:
         if self.batches:
-            frame = pd.DataFrame(self.rows, columns=None if self.rows else _EMPTY)
+            frame = pd.DataFrame(self.rows, columns=list(COLUMNS))
             self.store.write(frame, self.batches[0], self.batches[-1], self.seconds)
         self.rows, self.batches, self.seconds, self.started = [], [], 0.0, time.monotonic()
 
-
-_EMPTY = pd.Index("image_id path label generator source split perturbation detector logit score status error".split())

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
@@ -15,7 +14,8 @@ import pandas as pd
 
 from maibench.errors import MaibenchError
 from maibench.evaluation import metrics as scores
-from maibench.evaluation.bootstrap import MIN_SOURCES, Bootstraps
+from maibench.evaluation.bootstrap import Bootstraps
+from maibench.evaluation.notes import write_notes
 from maibench.evaluation.thresholds import accuracy_at, fit_threshold
 
 METRICS_COLUMNS = [
@@ -95,7 +95,8 @@ def summarise(
         pd.DataFrame(per_generator, columns=PER_GENERATOR_COLUMNS).astype({"seen": "boolean"}),
         _stack(roc),
     )
-    summary.notes = _notes(summary, table, evaluated, images)
+    validated = not _validation(table, evaluated).empty
+    summary.notes = write_notes(summary.metrics, summary.per_generator, table, evaluated, images, validated)
     return summary
 
 
@@ -225,95 +226,3 @@ def _seen(known: DetectorFacts, generator: str) -> bool | None:
     if known.trained_on is None:
         return None
     return generator.strip().casefold() in {name.strip().casefold() for name in known.trained_on}
-
-
-def _notes(summary: Summary, table: pd.DataFrame, evaluated: pd.DataFrame, images: pd.DataFrame) -> list[str]:
-    """Why what is empty is empty, each reason once."""
-    if evaluated.empty:
-        return ["every table is empty: no predictions"]
-    metrics, per_generator = summary.metrics, summary.per_generator
-    present = metrics[metrics["n"] > 0]
-    lines = [
-        *_notes_on_images(images),
-        *(f"no interval: {text.removeprefix('none: ')}" for text in present["interval"] if text.startswith("none")),
-        *_notes_on_generators(per_generator, present),
-        *_notes_on_classes(present, images),
-        *_notes_on_tpr_at_fpr(present),
-        *_notes_on_thresholds(metrics, table, evaluated),
-        *_notes_on_failures(evaluated),
-        *_naming("no row: the evaluated split was not scored by", set(table["detector"]) - set(metrics["detector"])),
-        *_naming_empty("seen is empty: unknown what it was trained on:", per_generator, "seen"),
-        *_naming_empty("parameters are unknown:", metrics, "parameters"),
-        *_naming_empty("images per second were not measured:", metrics, "images_per_second"),
-    ]
-    return list(dict.fromkeys(lines))
-
-
-def _naming(text: str, names: Iterable[str]) -> list[str]:
-    """The text followed by the names, sorted, each once; nothing where there are none."""
-    joined = ", ".join(sorted(set(names)))
-    return [f"{text} {joined}"] if joined else []
-
-
-def _naming_empty(text: str, frame: pd.DataFrame, column: str) -> list[str]:
-    return _naming(text, frame["detector"][frame[column].isna()])
-
-
-def _notes_on_images(images: pd.DataFrame) -> list[str]:
-    synthetic, alone = images["label"].mean(), int(images["own_source"].sum())
-    lines = [f"the majority class is {100 * max(synthetic, 1 - synthetic):.1f} % of the images"]
-    if alone:
-        lines.append(f"{alone} of {len(images)} images have no source: each is its own, and the intervals assume so")
-    return lines
-
-
-def _notes_on_generators(per_generator: pd.DataFrame, present: pd.DataFrame) -> list[str]:
-    if per_generator.empty:
-        return ["per-generator results are empty: no synthetic images"]
-    if present["auc_lo"].isna().all():
-        return []
-    bare = per_generator["auc"].notna() & per_generator["auc_lo"].isna()
-    return _naming(f"no AUC interval, fewer than {MIN_SOURCES} sources, for", per_generator["generator"][bare])
-
-
-def _notes_on_classes(present: pd.DataFrame, images: pd.DataFrame) -> list[str]:
-    lines = []
-    for label, name, rate in ((0, "real", "TNR"), (1, "synthetic", "TPR")):
-        text = f"AUC is empty, and AP, EER, balanced accuracy and {rate} with it: no {name} images"
-        if images["label"].eq(label).any():
-            lines += _naming(f"{text} were scored by", present["detector"][present[f"n_{name}"] == 0])
-        else:
-            lines.append(text)
-    return lines
-
-
-def _notes_on_tpr_at_fpr(present: pd.DataFrame) -> list[str]:
-    lines = []
-    for percent, needed in ((1, 100), (5, 20)):
-        few = present["n_real"][present["n_real"].between(1, needed - 1)]
-        there = " to ".join(f"{n}" for n in sorted({few.min(), few.max()})) if len(few) else ""
-        if there:
-            lines.append(f"tpr_at_fpr_{percent} needs at least {needed} real images, there are {there}")
-    return lines
-
-
-def _notes_on_thresholds(metrics: pd.DataFrame, table: pd.DataFrame, evaluated: pd.DataFrame) -> list[str]:
-    if evaluated["split"].eq("validation").any():
-        return ["threshold not fitted: the validation split is what is evaluated"]
-    if _validation(table, evaluated).empty:
-        return ["threshold not fitted: no validation split"]
-    return _naming_empty(
-        "threshold not fitted: no scored validation images of both classes for", metrics, "threshold_fitted"
-    )
-
-
-def _notes_on_failures(evaluated: pd.DataFrame) -> list[str]:
-    """How many predictions failed and the three commonest reasons, with the detectors of which that is true."""
-    detectors: dict[str, list[str]] = {}
-    for detector, rows in evaluated.groupby("detector", observed=True):
-        reasons = Counter(sorted(rows.loc[~rows["scored"], "error"].replace("", "no reason given")))
-        if reasons:
-            common = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
-            text = f"{reasons.total()} of {len(rows)} predictions failed ({common}):"
-            detectors.setdefault(text, []).append(detector)
-    return [line for text, names in detectors.items() for line in _naming(text, names)]

@@ -116,7 +116,7 @@ class Bailu(Detector):
         self.to(memory_format=torch.channels_last)
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        """uint8 height x width x 3 -> float32 in [-2, 2]: (3, height, width) up to 256 a side, else (t, 3, 256, 256)."""
+        """uint8 height x width x 3 -> float32 in [-2, 2]: (3, h, w) up to 256 a side, else (tiles, 3, 256, 256)."""
         height, width = image.shape[:2]
         if min(height, width) < SMALLEST:
             raise ImageError(f"the image is {width} x {height}; bailu reads images of at least {SMALLEST} x {SMALLEST}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -34,12 +37,13 @@ class MaiCnn(Detector):
         super().__init__()
         channels = (3, 16, 32, 64)
         stages: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in pairwise(channels):
             stages += [nn.Conv2d(before, after, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
         self.features = nn.Sequential(*stages)
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(40_000, 120), nn.ReLU(), nn.Linear(120, 30), nn.ReLU(), nn.Linear(30, 1)
         )
+        self.to(memory_format=torch.channels_last)
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """uint8 height x width x 3 -> float32 (3, 200, 200)."""
@@ -47,4 +51,4 @@ class MaiCnn(Detector):
 
     def forward(self, batch: Tensor) -> Tensor:
         """(n, 3, 200, 200) -> (n,) logits."""
-        return self.head(self.features(batch)).squeeze(1)
+        return self.head(self.features(batch.contiguous(memory_format=torch.channels_last))).squeeze(1)

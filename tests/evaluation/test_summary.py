@@ -317,7 +317,7 @@ def test_types_as_parquet_gives_them(predictions):
     plain = summarise(predictions, resamples=50)
     typed = predictions.astype(
         {"label": "int8", "logit": "float32", "detector": "category", "perturbation": "category"}
-        | {name: "category" for name in ("generator", "split", "status", "source")}
+        | dict.fromkeys(("generator", "split", "status", "source"), "category")
     )
     found = summarise(typed, resamples=50)
     assert found.metrics["detector"].tolist() == plain.metrics["detector"].tolist()

@@ -1,0 +1,60 @@
+"""Pairs for training: the real photographs of a manifest beside their reconstructions by the nano autoencoders.
+
+    python -m maibench.datasets.reconstruct --data MANIFEST --out FOLDER --autoencoders nano-sd1.5,nano-sdxl
+
+Splits and sources stay those of the photographs; the test split is never read.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from maibench.datasets.autoencoders import ARCHITECTURES, FACTOR
+from maibench.datasets.demo import UNSEEN
+from maibench.datasets.image import decode, read_file
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.pairs import Crop, write_pairs
+from maibench.datasets.readers import open_data
+from maibench.errors import ImageError
+
+
+def crops_of(manifest: Manifest, size: int, autoencoders: list[str], each: int) -> Iterator[Crop]:
+    """The middle of every real photograph of the train and validation splits, at most `size` pixels a side, with
+    `each` of the autoencoders in turn. Unreadable photographs and those under 64 pixels a side are left out."""
+    rows = manifest.rows[(manifest.rows["label"] == 0) & manifest.rows["split"].isin(["train", "validation"])]
+    for number, row in enumerate(rows.to_dict("records")):
+        try:
+            pixels = decode(read_file(manifest.root, row["path"]).data)
+        except ImageError:
+            continue
+        sides = [min(size, side) // FACTOR * FACTOR for side in pixels.shape[:2]]
+        if min(sides) < 64:
+            continue
+        top, left = ((have - want) // 2 for have, want in zip(pixels.shape[:2], sides, strict=True))
+        chosen = tuple(autoencoders[(number + k) % len(autoencoders)] for k in range(each))
+        yield Crop(
+            name=f"{manifest.name}-{number:06d}",
+            pixels=pixels[top : top + sides[0], left : left + sides[1]],
+            source=row.get("source") or row["path"],
+            split=row["split"],
+            autoencoders=chosen,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True, help="a SOURCE with real images in its train or validation split")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--autoencoders", default=",".join(name for name in ARCHITECTURES if name != UNSEEN))
+    parser.add_argument("--each", type=int, default=1, help="reconstructions of each photograph")
+    parser.add_argument("--size", type=int, default=256)
+    args = parser.parse_args()
+    rows = write_pairs(crops_of(open_data(args.data), args.size, args.autoencoders.split(","), args.each), args.out)
+    rows.to_csv(args.out / "manifest.csv", index=False)
+    print(f"{len(rows)} images in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Why what is empty in a summary is empty, in words, each reason once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pandas as pd
+
+from maibench.evaluation.bootstrap import MIN_SOURCES
+
+
+def write_notes(
+    metrics: pd.DataFrame,
+    per_generator: pd.DataFrame,
+    table: pd.DataFrame,
+    evaluated: pd.DataFrame,
+    images: pd.DataFrame,
+    validated: bool,
+) -> list[str]:
+    """metrics, per_generator: the finished frames. table: all predictions; evaluated: those of the split that the
+    frames are of; images: one row an image of it. validated: whether there are validation rows to fit thresholds on."""
+    if evaluated.empty:
+        return ["every table is empty: no predictions"]
+    present = metrics[metrics["n"] > 0]
+    lines = [
+        *_notes_on_images(images),
+        *(f"no interval: {text.removeprefix('none: ')}" for text in present["interval"] if text.startswith("none")),
+        *_notes_on_generators(per_generator, present),
+        *_notes_on_classes(present, images),
+        *_notes_on_tpr_at_fpr(present),
+        *_notes_on_thresholds(metrics, evaluated, validated),
+        *_notes_on_failures(evaluated),
+        *_naming("no row: the evaluated split was not scored by", set(table["detector"]) - set(metrics["detector"])),
+        *_naming_empty("seen is empty: unknown what it was trained on:", per_generator, "seen"),
+        *_naming_empty("parameters are unknown:", metrics, "parameters"),
+        *_naming_empty("images per second were not measured:", metrics, "images_per_second"),
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def _naming(text: str, names: Iterable[str]) -> list[str]:
+    """The text followed by the names, sorted, each once; nothing where there are none."""
+    joined = ", ".join(sorted(set(names)))
+    return [f"{text} {joined}"] if joined else []
+
+
+def _naming_empty(text: str, frame: pd.DataFrame, column: str) -> list[str]:
+    return _naming(text, frame["detector"][frame[column].isna()])
+
+
+def _notes_on_images(images: pd.DataFrame) -> list[str]:
+    synthetic, alone = images["label"].mean(), int(images["own_source"].sum())
+    lines = [f"the majority class is {100 * max(synthetic, 1 - synthetic):.1f} % of the images"]
+    if alone:
+        lines.append(f"{alone} of {len(images)} images have no source: each is its own, and the intervals assume so")
+    return lines
+
+
+def _notes_on_generators(per_generator: pd.DataFrame, present: pd.DataFrame) -> list[str]:
+    if per_generator.empty:
+        return ["per-generator results are empty: no synthetic images"]
+    if present["auc_lo"].isna().all():
+        return []
+    bare = per_generator["auc"].notna() & per_generator["auc_lo"].isna()
+    return _naming(f"no AUC interval, fewer than {MIN_SOURCES} sources, for", per_generator["generator"][bare])
+
+
+def _notes_on_classes(present: pd.DataFrame, images: pd.DataFrame) -> list[str]:
+    lines = []
+    for label, name, rate in ((0, "real", "TNR"), (1, "synthetic", "TPR")):
+        text = f"AUC is empty, and AP, EER, balanced accuracy and {rate} with it: no {name} images"
+        if images["label"].eq(label).any():
+            lines += _naming(f"{text} were scored by", present["detector"][present[f"n_{name}"] == 0])
+        else:
+            lines.append(text)
+    return lines
+
+
+def _notes_on_tpr_at_fpr(present: pd.DataFrame) -> list[str]:
+    lines = []
+    for percent, needed in ((1, 100), (5, 20)):
+        few = present["n_real"][present["n_real"].between(1, needed - 1)]
+        there = " to ".join(f"{n}" for n in sorted({few.min(), few.max()})) if len(few) else ""
+        if there:
+            lines.append(f"tpr_at_fpr_{percent} needs at least {needed} real images, there are {there}")
+    return lines
+
+
+def _notes_on_thresholds(metrics: pd.DataFrame, evaluated: pd.DataFrame, validated: bool) -> list[str]:
+    if evaluated["split"].eq("validation").any():
+        return ["threshold not fitted: the validation split is what is evaluated"]
+    if not validated:
+        return ["threshold not fitted: no validation split"]
+    return _naming_empty(
+        "threshold not fitted: no scored validation images of both classes for", metrics, "threshold_fitted"
+    )
+
+
+def _notes_on_failures(evaluated: pd.DataFrame) -> list[str]:
+    """How many predictions failed and the three commonest reasons, with the detectors of which that is true."""
+    detectors: dict[str, list[str]] = {}
+    for detector, rows in evaluated.groupby("detector", observed=True):
+        reasons = Counter(sorted(rows.loc[~rows["scored"], "error"].replace("", "no reason given")))
+        if reasons:
+            common = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
+            text = f"{reasons.total()} of {len(rows)} predictions failed ({common}):"
+            detectors.setdefault(text, []).append(detector)
+    return [line for text, names in detectors.items() for line in _naming(text, names)]

@@ -1,0 +1,71 @@
+"""One YAML file = one recipe for training a detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maibench.errors import MaibenchError
+
+
+class Augmentation(BaseModel):
+    """What is done to a training crop, for both classes alike; probabilities in [0, 1].
+
+    A crop of a pair gets the same treatment on both sides. jpeg: JPEG or WebP of a quality drawn from `quality`;
+    pair_jpeg: the same for pairs. resize: by a factor drawn from `scale`, before the crop. noise: Gaussian, up to 5
+    levels. flip and rotate: mirrored, turned by a multiple of 90 degrees.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    jpeg: float = Field(0.9, ge=0, le=1)
+    pair_jpeg: float = Field(0.5, ge=0, le=1)
+    quality: tuple[int, int] = (60, 96)
+    resize: float = Field(0.4, ge=0, le=1)
+    scale: tuple[float, float] = (0.5, 1.0)
+    noise: float = Field(0.0, ge=0, le=1)
+    flip: bool = True
+    rotate: bool = False
+
+
+class Recipe(BaseModel):
+    """How a detector is trained.
+
+    detector, options: a name of the registry and its options. crop: pixels a side. pairs: the share of a batch that is
+    made of photographs beside their own reconstructions. exclude: generators that are never trained on.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    detector: str
+    options: dict[str, Any] = {}
+    source: str = ""
+    optimiser: Literal["adamw", "rmsprop"] = "adamw"
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    steps: int = Field(ge=1)
+    warmup: int = Field(100, ge=0)
+    batch_size: int = Field(32, ge=2)
+    crop: int = Field(ge=32)
+    pairs: float = Field(0.0, ge=0, le=1)
+    averaging: float = Field(0.998, ge=0, lt=1)
+    validate_every: int = Field(500, ge=1)
+    seed: int = 0
+    exclude: list[str] = []
+    augmentation: Augmentation = Augmentation()
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Read a recipe. Raises MaibenchError with the key that is unknown or wrong."""
+    import yaml
+
+    try:
+        return Recipe.model_validate(yaml.safe_load(file.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise MaibenchError(f"{file}: cannot be read as YAML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise MaibenchError(f"{file}: {key}: {first['msg']}; known keys: {', '.join(Recipe.model_fields)}") from error
