@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,26 +50,29 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
 
     Raises MaibenchError with the key, what was wrong with it, and the nearest known key.
     """
-    values = _read_yaml(file) if file else {}
-    values.update({key: value for key, value in flags.items() if value is not None})
-    options = {label: dict(chosen) for label, chosen in (values.get("options") or {}).items()}
+    written = _read_yaml(file) if file else {}
+    given = {key: value for key, value in flags.items() if value is not None}
+    options: list[tuple[str, str, Any]] = []
     for setting in settings:
         key, value = _parse_setting(setting)
         label, dot, option = key.rpartition(".")
         if dot:
-            options.setdefault(label, {})[option] = value
+            options.append((label, option, value))
         else:
-            values[key] = value
-    values["options"] = options
+            given[key] = value
+    values = {"options": {}} | {key: value for key, value in written.items() if value is not None} | given
     for key in ("models", "perturb"):
         if isinstance(values.get(key), str):
             values[key] = split_list(values[key])
     if not values.get("models"):
         raise MaibenchError("no detectors were named: give --models A,B; 'maibench models' lists all")
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise MaibenchError(_explain(error, file)) from error
+        raise MaibenchError(_explain(error, file, given)) from error
+    for label, option, value in options:
+        config.options.setdefault(label, {})[option] = value
+    return config
 
 
 def split_list(text: str) -> list[str]:
@@ -89,10 +93,10 @@ def label_specs(models: list[str]) -> dict[str, str]:
     """
     labelled: dict[str, str] = {}
     for model in models:
-        label, equals, spec = model.partition("=")
+        label, equals, spec = (part.strip() for part in model.partition("="))
         if not equals:
-            spec, label = model, _default_label(model)
-        if not label.strip() or not spec.strip():
+            spec, label = label, _default_label(label)
+        if label in ("", ".", "..") or not spec:
             raise MaibenchError(f"'{model}' is not SPEC or LABEL=SPEC")
         if label in labelled:
             raise MaibenchError(f"two detectors are called '{label}': name one of them, as in other={spec}")
@@ -104,7 +108,7 @@ def _default_label(spec: str) -> str:
     file, colon, name = spec.partition(":")
     if colon and file.endswith(".py"):
         return name
-    return Path(spec).name if Path(spec).is_dir() else spec
+    return os.path.basename(os.path.abspath(spec)) if os.path.isdir(spec) else spec
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
@@ -131,10 +135,10 @@ def _parse_setting(setting: str) -> tuple[str, Any]:
         raise MaibenchError(f"--set '{setting}': the value is not YAML: {error}") from error
 
 
-def _explain(error: ValidationError, file: Path | None) -> str:
+def _explain(error: ValidationError, file: Path | None, given: dict[str, Any]) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    where = f"{file}: " if file else ""
+    where = f"{file}: " if file and first["loc"][0] not in given else ""
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, list(RunConfig.model_fields), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(RunConfig.model_fields)}"

@@ -5,5 +5,9 @@ class MaibenchError(Exception):
     """The request is wrong, and the message says what, where, and what to do: exit code 2."""
 
 
+class DiskError(MaibenchError):
+    """A file or folder cannot be written: the run stops, with what was scored kept."""
+
+
 class ImageError(MaibenchError):
     """One image cannot be read or scored: a failed row with this message as its reason."""

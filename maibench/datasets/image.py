@@ -23,12 +23,15 @@ MAX_PIXELS = 100_000_000
 """Images of more pixels are refused before they are decoded (a small file can hold a huge picture)."""
 
 EXTENSIONS = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"])
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow's names; its JPEG reader opens MPO, the JPEG with several pictures, too."""
 
 Pixels = NDArray[np.uint8]
 
 # Our own limit is checked from the header before anything is decoded; Pillow's would only warn, and at another size.
 Image.MAX_IMAGE_PIXELS = None
+# Broken EXIF blocks and odd TIFF tags: the pixels are what counts. For good, as catch_warnings is not safe in threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,12 @@ def decode(data: bytes) -> Pixels:
 
 
 def _open(data: bytes) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # broken EXIF blocks and odd TIFF tags: the pixels are what counts
-        try:
-            return Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError as error:
-            raise ImageError(f"not an image in a format that is read here ({', '.join(FORMATS[:-1])})") from error
-        except Exception as error:
-            raise ImageError(f"cannot be decoded: {error}") from error
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"not an image in a format that is read here ({', '.join(FORMATS)})") from error
+    except Exception as error:
+        raise ImageError(f"cannot be decoded: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Pixels:

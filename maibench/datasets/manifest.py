@@ -89,17 +89,21 @@ def check_inside(root: Path, paths: list[str], where: str) -> None:
             raise MaibenchError(f"{where}: the path {path!r} holds a null byte; no file can have that name")
         folder, name = os.path.split(path)
         if folder not in inside:
-            real = os.path.realpath(os.path.join(real_root, folder))
-            inside[folder] = real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
+            inside[folder] = _lies_inside(os.path.join(real_root, folder), real_root)
         full = os.path.join(real_root, path)
         leaves = os.path.isabs(path) or not inside[folder] or name in ("", ".", "..")
         if not leaves and os.path.islink(full):
-            leaves = not os.path.realpath(full).startswith(real_root.rstrip(os.sep) + os.sep)
+            leaves = not _lies_inside(full, real_root)
         if leaves:
             raise MaibenchError(
                 f"{where}: the path '{path}' leaves the data set's folder {root}; list images inside it, "
                 "or move the manifest to a folder above them"
             )
+
+
+def _lies_inside(path: str, real_root: str) -> bool:
+    real = os.path.realpath(path)
+    return real == real_root or real.startswith(real_root.rstrip(os.sep) + os.sep)
 
 
 def _quoted(names: list[str]) -> str:

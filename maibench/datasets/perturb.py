@@ -9,6 +9,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ def _webp(pixels: Pixels, quality: float, _: str) -> Pixels:
     return _through_codec(pixels, format="WEBP", quality=int(quality))
 
 
-def _through_codec(pixels: Pixels, **settings: object) -> Pixels:
+def _through_codec(pixels: Pixels, **settings: Any) -> Pixels:
     stream = io.BytesIO()
     try:
         Image.fromarray(pixels).save(stream, **settings)

@@ -56,7 +56,7 @@ def read_folder(folder: Path) -> Manifest:
     The first level may be train, validation (or val) and test. Folders named like a class may lie deeper
     (`stable_diffusion_v_1_4/train/ai`): the generator is then the nearest folder above that is neither class nor split.
     There is no `source` column: a folder does not say which images belong together.
-    Raises MaibenchError when it holds no images, or when a folder in it cannot be listed, leaves it or leads in circles.
+    Raises MaibenchError when it holds no images, or a folder in it cannot be listed, leaves it or leads in circles.
     """
     files = sorted(_images(folder))
     if not files:

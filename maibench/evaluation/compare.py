@@ -17,13 +17,13 @@ from maibench.config import RunConfig, label_specs
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation, parse_perturbation
 from maibench.datasets.readers import open_data
-from maibench.errors import MaibenchError
-from maibench.evaluation.files import make_folder
+from maibench.errors import DiskError, MaibenchError
+from maibench.evaluation.files import make_folder, remove_parts
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.report import write_report
 from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
-from maibench.evaluation.store import PredictionStore
+from maibench.evaluation.store import PredictionStore, remove_other_detectors
 from maibench.evaluation.summary import Summary
 from maibench.models.base import Detector
 from maibench.models.loading import fingerprint, load_detector
@@ -32,7 +32,7 @@ from maibench.models.loading import fingerprint, load_detector
 @dataclass
 class Run:
     """A finished comparison. folder: where everything lies. metrics, per_generator, predictions: the frames of
-    DESIGN.md section 7. scored: predictions that this call computed. clean: False where a detector failed, or images
+    DESIGN.md section 7. scored: batches that this call computed, summed over detectors. clean: False where a detector failed, or images
     failed under `strict`."""
 
     folder: Path
@@ -111,6 +111,8 @@ def run_comparison(
     write_run(folder, record)
     _fit(entries, codes, manifest, plan, folder, config, progress)
     scored = _score(entries, plan, config, progress)
+    remove_parts(folder)
+    remove_other_detectors(folder, specs)
     for entry in entries:
         entry.store.sweep()
         if entry.failure:
@@ -135,9 +137,11 @@ def default_folder(manifest: Manifest, labels: list[str]) -> Path:
 
 
 def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
-    for label in config.options:
+    for label, options in config.options.items():
         if label not in specs:
             raise MaibenchError(f"--set {label}.…: no detector is called '{label}' here; there are: {', '.join(specs)}")
+        if "device" in options:
+            raise MaibenchError(f"--set {label}.device=…: the device is chosen for all detectors: --device")
 
 
 def _perturbations(texts: list[str]) -> list[Perturbation]:
@@ -246,6 +250,8 @@ def _fit(
                     _workers(config),
                     config.max_pixels,
                 )
+            except DiskError:
+                raise
             except MaibenchError as error:
                 entry.failure = str(error)
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from maibench.datasets.image import decode, read_file
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
@@ -57,10 +60,11 @@ def prepare(root: Path, row: dict[str, Any], job: Job, max_pixels: int) -> Prepa
         file = read_file(root, row["path"], max_pixels)
         pixels = decode(file.data)
     except ImageError as error:
-        return Prepared(str(row.get("image_id") or ""), error=str(error))
+        listed = row.get("image_id")  # NaN where the list leaves it empty
+        return Prepared(listed if isinstance(listed, str) else "", error=str(error))
     prepared = Prepared(file.image_id)
     for perturbation in job.perturbations:
-        disturbed = perturbation(pixels, file.image_id)
+        disturbed = _disturb(perturbation, pixels, file.image_id)
         for label, detector in job.detectors.items():
             if applies(detector, perturbation):
                 started = time.perf_counter()
@@ -70,7 +74,16 @@ def prepare(root: Path, row: dict[str, Any], job: Job, max_pixels: int) -> Prepa
     return prepared
 
 
+def _disturb(perturbation: Perturbation, pixels: NDArray[np.uint8], image_id: str) -> NDArray[np.uint8] | Failure:
+    try:
+        return perturbation(pixels, image_id)
+    except (ImageError, MemoryError) as error:
+        return Failure(f"{perturbation.name}: {error}")
+
+
 def _preprocess(detector: Detector, image: Any) -> Any:
+    if isinstance(image, Failure):
+        return image
     try:
         return detector.preprocess(image)
     except ImageError as error:

@@ -12,21 +12,26 @@ from typing import Any
 
 import maibench
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import write_text
+from maibench.evaluation.files import PART, write_text
 
 FILE = "run.json"
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn", "scipy")
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The folder's run.json, or {} where there is none. Raises MaibenchError when it is not JSON."""
+    """The folder's run.json, or {} where there is none. Raises MaibenchError when it is something else."""
     file = folder / FILE
     if not file.is_file():
         return {}
     try:
-        return json.loads(file.read_text())
+        run = json.loads(file.read_text())
+        if not isinstance(run, dict):
+            raise ValueError(f"it holds {str(run)[:20]}")
     except (OSError, ValueError) as error:
-        raise MaibenchError(f"{file}: not JSON ({error}); move the folder away or choose another --out") from error
+        raise MaibenchError(
+            f"{file}: not what a run writes ({error}); move the folder away or choose another --out"
+        ) from error
+    return run
 
 
 def write_run(folder: Path, run: dict[str, Any]) -> None:
@@ -40,7 +45,7 @@ def check_same_request(folder: Path, run: dict[str, Any], identity: dict[str, An
     A folder with something in it that maibench did not write is never touched.
     """
     if not run:
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(not path.name.startswith(PART) for path in folder.iterdir()):
             raise MaibenchError(f"{folder}: holds files but no run of maibench; choose another folder with --out")
         return
     before = run.get("config", {})
@@ -85,7 +90,7 @@ def git_commit() -> str | None:
     try:
         commit = _git(here, "rev-parse", "HEAD")
         return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
 
 

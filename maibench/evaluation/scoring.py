@@ -207,4 +207,3 @@ class _PartWriter:
             frame = pd.DataFrame(self.rows, columns=list(COLUMNS))
             self.store.write(frame, self.batches[0], self.batches[-1], self.seconds)
         self.rows, self.batches, self.seconds, self.started = [], [], 0.0, time.monotonic()
-

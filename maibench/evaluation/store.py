@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -61,7 +61,8 @@ class PredictionStore:
 
     def stale(self) -> list[Path]:
         """Parts of another computation."""
-        return [file for file in _files(self.folder) if file not in self.parts()]
+        own = self.parts()
+        return [file for file in _files(self.folder) if file not in own]
 
     def done(self) -> set[int]:
         """The batches that are on disk."""
@@ -76,9 +77,21 @@ class PredictionStore:
         write_whole(self.folder / f"part-{first:07d}-{last:07d}.parquet", lambda file: pq.write_table(table, file))
 
     def sweep(self) -> None:
-        """Remove the parts of other computations, and what a killed run left half written."""
-        for file in [*self.stale(), *self.folder.glob(".part-*")]:
+        """Remove the parts of other computations."""
+        for file in self.stale():
             file.unlink(missing_ok=True)
+
+
+def remove_other_detectors(run: Path, labels: Collection[str]) -> None:
+    """Remove the parts of detectors that are not among `labels`; files that somebody else wrote stay."""
+    kept = {quote(label, safe=" ") for label in labels}
+    for folder in (run / "predictions").glob("*"):
+        if folder.is_dir() and folder.name not in kept:
+            for file in _files(folder):
+                if read_note(file):
+                    file.unlink()
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def read_note(file: Path) -> Part | None:
@@ -137,6 +150,8 @@ def _read(file: Path) -> pd.DataFrame:
     missing = [name for name in needed if name not in frame]
     if missing:
         raise MaibenchError(f"{file}: the column '{missing[0]}' is missing; predictions need {', '.join(needed)}")
+    for name in frame.columns[[isinstance(kind, pd.CategoricalDtype) for kind in frame.dtypes]]:
+        frame[name] = frame[name].astype(object).infer_objects()  # a category takes no value that it does not know
     defaults = {"image_id": "", "source": "", "split": "test", "status": "ok", "error": ""}
     for name, value in defaults.items():
         frame[name] = frame[name].fillna(value) if name in frame else value

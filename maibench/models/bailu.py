@@ -101,8 +101,8 @@ class Bailu(Detector):
         super().__init__()
         if input not in ("residual", "rgb", "both"):
             raise MaibenchError(f"bailu: the option input is '{input}'; use residual, rgb or both")
-        if tiles < 1:
-            raise MaibenchError(f"bailu: the option tiles is {tiles}; it takes 1 or more")
+        if not isinstance(tiles, int) or tiles < 1:
+            raise MaibenchError(f"bailu: the option tiles is {tiles}; it takes a whole number from 1")
         self.tiles = tiles
         high_pass = {"residual": 12, "rgb": 0, "both": 6}[input]
         self.stem = ConvNorm(3, 12, residual=high_pass)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,11 +22,13 @@ class Detector(nn.Module):
 
     reads: "pixels" (`preprocess` receives uint8 RGB, height x width x 3, read-only) or "file" (it receives the
     `ImageFile`: path, bytes, format, size). fitted: True where `fit` has to be called on a training split first.
+    built_with: the options that `load_detector` built it with, defaults included.
     """
 
     card: Card
     reads: ClassVar[Literal["pixels", "file"]] = "pixels"
     fitted: ClassVar[bool] = False
+    built_with: Mapping[str, Any] = MappingProxyType({})
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """One image -> what one row of a batch is made of. Runs in worker threads: it must not change `self`.

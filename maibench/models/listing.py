@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from maibench.errors import MaibenchError
 from maibench.models.card import Card
-from maibench.models.loading import load_detector, options_of
+from maibench.models.loading import build, load_detector, options_of
 from maibench.models.registry import detector_class, names
 from maibench.models.weights import BUNDLED
 
@@ -26,7 +26,11 @@ def list_models(pattern: str) -> RenderableType:
         raise MaibenchError(f"no detector matches '{pattern}': there are {', '.join(names())}")
     table = Table("name", "parameters", "weights", "trained on", "reported", "what it is", box=None, pad_edge=False)
     for name in matching:
-        card, parameters, weights = _facts(name)
+        try:
+            card, parameters, weights = _facts(name)
+        except MaibenchError as error:  # somebody else's detector: it must not hide the others
+            table.add_row(escape(name), "–", "–", "–", "–", escape(str(error)))
+            continue
         reported = f"{card.reported.accuracy:.4f}" if card.reported and card.reported.accuracy else "–"
         trained = "unknown" if card.trained_on is None else f"{len(card.trained_on)} generators"
         if weights in ("none", card.weights) and card.trained_on is None:
@@ -62,12 +66,12 @@ def _loaded(spec: str) -> tuple[Card, dict[str, inspect.Parameter]]:
 
 def _facts(name: str) -> tuple[Card, str, str]:
     """(card with the bundled weights' facts, parameters in words, where the weights come from)."""
-    cls = detector_class(name)
-    card = cls.card
+    detector = build(detector_class(name), name, {})
+    card = detector.card
     file = BUNDLED / f"{name}.json"
     if file.is_file():
         card = card.read(file)
-    if cls.fitted:
+    if detector.fitted:
         return card, "fitted", "training split"
-    count = card.parameters if card.parameters else cls().parameter_count()
+    count = card.parameters or detector.parameter_count()
     return card, f"{count:,}", card.weights or ("bundled" if file.is_file() else "none")

@@ -11,11 +11,12 @@ from typing import Any
 
 from maibench.errors import MaibenchError
 from maibench.models.base import Detector
-from maibench.models.registry import detector_class
+from maibench.models.card import Card
+from maibench.models.registry import detector_class, names
 from maibench.models.weights import BUNDLED, load_weights, sha256
 
 
-def load_detector(spec: str, *, device: str = "cpu", weights: str | Path | None = None, **options: Any) -> Detector:
+def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | None = None, **options: Any) -> Detector:
     """Build a detector, load its weights, and set it to evaluation mode.
 
     spec: a name that `maibench models` lists, a folder that finetuning wrote, or FILE.py:Class. weights: another
@@ -24,13 +25,35 @@ def load_detector(spec: str, *, device: str = "cpu", weights: str | Path | None 
     Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit.
     """
     if spec.partition(":")[0].endswith(".py"):
-        return _ready(_build(_class_from_file(spec), spec, options), weights, device)
-    if Path(spec).is_dir():
+        return _ready(build(_class_from_file(spec), spec, options), weights, device)
+    if spec not in names() and Path(spec).is_dir():
         return _from_folder(Path(spec), weights, device, options)
-    detector = _build(detector_class(spec), spec, options)
+    detector = build(detector_class(spec), spec, options)
     if weights is None and not detector.fitted and _module(detector).startswith("maibench."):
         return _bundled(detector, spec, device)
     return _ready(detector, weights, device)
+
+
+def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
+    """Construct a detector without weights; raises MaibenchError when it refuses its options or has no card."""
+    known = options_of(cls)
+    free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
+    for name in options:
+        if name not in known and not free:
+            listed = ", ".join(known) or "none"
+            raise MaibenchError(f"{spec} has no option '{name}'; its options: {listed} (and weights)")
+    try:
+        detector = cls(**options)
+    except MaibenchError:
+        raise
+    except Exception as error:  # a plug-in's constructor, or an option of the wrong type
+        raise MaibenchError(f"{spec} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(getattr(detector, "card", None), Card):
+        raise MaibenchError(f"{spec}: the class {cls.__name__} has no card; set card = maibench.Card(name=...)")
+    chosen = inspect.signature(cls).bind(**options)
+    chosen.apply_defaults()
+    detector.built_with = dict(chosen.arguments)
+    return detector
 
 
 def options_of(cls: type[Detector]) -> dict[str, inspect.Parameter]:
@@ -41,7 +64,7 @@ def options_of(cls: type[Detector]) -> dict[str, inspect.Parameter]:
 
 
 def fingerprint(detector: Detector) -> str:
-    """A hash of what a detector computes: its tensors, its card's input facts, its code; 16 hexadecimal digits."""
+    """A hash of what a detector computes: tensors, options, code, the card's input facts; 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(detector.state_dict().items()):
         array = tensor.detach().cpu().contiguous()
@@ -57,7 +80,7 @@ def fingerprint(detector: Detector) -> str:
         except (OSError, TypeError):  # a class typed into a notebook has no file: its tensors and card must do
             digest.update(cls.__qualname__.encode())
     state = {name: value for name, value in vars(detector).items() if isinstance(value, (int, float, str, tuple))}
-    digest.update(repr(sorted(state.items())).encode())
+    digest.update(repr([sorted(detector.built_with.items()), sorted(state.items())]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -81,15 +104,17 @@ def _bundled(detector: Detector, name: str, device: str) -> Detector:
 def _from_folder(folder: Path, weights: str | Path | None, device: str, options: dict[str, Any]) -> Detector:
     try:
         config = json.loads((folder / "config.json").read_text())
-        name = config["detector"]
+        name, own = str(config["detector"]), dict(config.get("options", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MaibenchError(
             f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
         ) from error
-    detector = _build(detector_class(name), name, {**config.get("options", {}), **options})
+    detector = build(detector_class(name), name, {**own, **options})
     if (folder / "card.json").is_file():
         detector.card = detector.card.read(folder / "card.json")
-    return _ready(detector, weights or folder / "model.safetensors", device)
+    if weights is not None:
+        return _ready(detector, weights, device)
+    return _ready(detector, folder / "model.safetensors", device, detector.card.sha256)
 
 
 def _class_from_file(spec: str) -> type[Detector]:
@@ -97,7 +122,9 @@ def _class_from_file(spec: str) -> type[Detector]:
     path = Path(file)
     if not name or not path.is_file():
         raise MaibenchError(f"'{spec}': no such detector; a file of your own is named as path/to/file.py:ClassName")
-    module_spec = importlib.util.spec_from_file_location(f"maibench_plugin_{path.stem}", path.resolve())
+    # the whole path, in the module's name: two files may be called alike
+    where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    module_spec = importlib.util.spec_from_file_location(f"maibench_plugin_{path.stem}_{where}", path.resolve())
     if module_spec is None or module_spec.loader is None:
         raise MaibenchError(f"'{spec}': cannot be imported as a Python file")
     module = importlib.util.module_from_spec(module_spec)
@@ -114,28 +141,10 @@ def _class_from_file(spec: str) -> type[Detector]:
     return cls
 
 
-def _build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
-    known = options_of(cls)
-    free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
-    for name in options:
-        if name not in known and not free:
-            listed = ", ".join(known) or "none"
-            raise MaibenchError(f"{spec} has no option '{name}'; its options: {listed} (and weights)")
-    try:
-        detector = cls(**options)
-    except MaibenchError:
-        raise
-    except Exception as error:  # a plug-in's constructor, or an option of the wrong type
-        raise MaibenchError(f"{spec} cannot be built: {type(error).__name__}: {error}") from error
-    if not hasattr(detector, "card"):
-        raise MaibenchError(f"{spec}: the class {cls.__name__} has no card; set card = maibench.Card(name=...)")
-    return detector
-
-
-def _ready(detector: Detector, weights: str | Path | None, device: str) -> Detector:
+def _ready(detector: Detector, weights: str | Path | None, device: str, expected_sha256: str = "") -> Detector:
     if weights is not None:
-        file = Path(weights)
-        load_weights(detector, file)
+        file = Path(str(weights))
+        load_weights(detector, file, expected_sha256)
         detector.card = detector.card.updated(weights=str(file), sha256=sha256(file))
     return _finish(detector, device)
 

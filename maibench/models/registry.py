@@ -58,13 +58,22 @@ def detector_class(name: str) -> type[Detector]:
         return _registered[name]
     for point in _entry_points():
         if point.name == name:
-            try:
-                return point.load()
-            except Exception as error:  # somebody else's import: whatever it raises, the request cannot be served
-                raise MaibenchError(f"the plug-in '{point.value}' for '{name}' does not load: {error}") from error
+            return _load(point)
     near = difflib.get_close_matches(name, names(), n=2)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     raise MaibenchError(f"unknown detector '{name}': {hint}'maibench models' lists all")
+
+
+def _load(point: importlib.metadata.EntryPoint) -> type[Detector]:
+    from maibench.models.base import Detector
+
+    try:
+        found = point.load()
+        if not (isinstance(found, type) and issubclass(found, Detector)):
+            raise TypeError("it is not a class derived from maibench.Detector")
+    except Exception as error:  # somebody else's import: whatever it raises, the request cannot be served
+        raise MaibenchError(f"the plug-in '{point.value}' for '{point.name}' does not load: {error}") from error
+    return found
 
 
 def _entry_points() -> importlib.metadata.EntryPoints:

@@ -66,16 +66,19 @@ def load_weights(detector: Detector, file: Path, expected_sha256: str = "") -> N
 
 def save_weights(detector: Detector, file: Path, half: bool = False) -> None:
     """Write a detector's tensors as safetensors, floating-point ones in half precision when asked; whole or not at
-    all."""
+    all. Raises OSError when the disk refuses."""
     import os
 
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {}
     for name, value in detector.state_dict().items():
         value = value.detach().cpu().contiguous()
         tensors[name] = value.half() if half and value.dtype in (torch.float32, torch.float64) else value
     part = file.with_name(file.name + ".part")
-    save_file(tensors, part)
-    os.replace(part, file)
+    try:
+        part.write_bytes(save(tensors))  # not save_file: a full disk has to be an OSError
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)

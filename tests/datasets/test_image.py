@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -206,9 +208,7 @@ class TestLossy:
         from PIL import ImageCms
 
         profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-        np.testing.assert_array_equal(
-            decode(stored(photo, "JPEG", icc_profile=profile)), decode(stored(photo, "JPEG"))
-        )
+        np.testing.assert_array_equal(decode(stored(photo, "JPEG", icc_profile=profile)), decode(stored(photo, "JPEG")))
 
 
 @pytest.mark.parametrize(
@@ -223,33 +223,40 @@ def test_of_an_animation_the_first_frame_is_taken(file_format, options):
     np.testing.assert_array_equal(decode(data), np.asarray(frames[0]))
 
 
-class TestOrientation:
-    # EXIF 2.32, table 6: where the stored row 0 and column 0 belong in the picture as seen
-    SEEN = {
-        1: lambda a: a,
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: np.rot90(a, -1),
-        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda a: np.rot90(a),
-    }
+def test_of_a_stereo_camera_the_first_picture_is_taken(photo):
+    data = stored(photo, "MPO", save_all=True, append_images=[Image.new("RGB", photo.size)])
+    assert parse_file("a.jpg", data).format == "MPO"
+    np.testing.assert_array_equal(decode(data), decode(stored(photo, "JPEG")))
 
+
+# EXIF 2.32, table 6: where the stored row 0 and column 0 belong in the picture as seen
+SEEN = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+
+
+class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
     @pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
     def test_is_applied(self, photo, orientation, file_format, options):
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
         pixels = decode(stored(photo, file_format, exif=exif, **options))
-        np.testing.assert_array_equal(pixels, self.SEEN[orientation](np.asarray(photo)))
+        np.testing.assert_array_equal(pixels, SEEN[orientation](np.asarray(photo)))
 
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_is_applied_to_jpeg(self, photo, orientation):
         exif = Image.Exif()
         exif[ORIENTATION] = orientation
         plain = decode(stored(photo, "JPEG"))
-        np.testing.assert_array_equal(decode(stored(photo, "JPEG", exif=exif)), self.SEEN[orientation](plain))
+        np.testing.assert_array_equal(decode(stored(photo, "JPEG", exif=exif)), SEEN[orientation](plain))
 
     def test_the_header_tells_the_size_as_stored(self, photo):
         exif = Image.Exif()
@@ -257,6 +264,7 @@ class TestOrientation:
         file = parse_file("a.jpg", stored(photo, "JPEG", exif=exif))
         assert (file.width, file.height) == (61, 43)
 
+    @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
     @pytest.mark.parametrize("exif", [b"Exif\0\0nothing of the kind", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM"])
     def test_a_broken_exif_block_costs_no_image(self, photo, exif):
         np.testing.assert_array_equal(decode(stored(photo, "JPEG", exif=exif)), decode(stored(photo, "JPEG")))
@@ -267,6 +275,15 @@ def test_the_pixels_are_read_only(photo):
     assert pixels.dtype == np.uint8
     with pytest.raises(ValueError, match="read-only"):
         pixels[0, 0, 0] = 1
+
+
+def test_an_odd_file_does_not_litter_the_terminal(tmp_path, photo):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 1
+    (tmp_path / "a.jpg").write_bytes(stored(photo, "JPEG", exif=exif.tobytes()[:-6]))
+    code = "import sys; from maibench.datasets.image import decode; decode(open(sys.argv[1], 'rb').read())"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.jpg"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 class TestHeader:
@@ -281,6 +298,7 @@ class TestHeader:
         assert file.image_id == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 class TestWhatCannotBeRead:
     def read(self, root: Path, path: str) -> np.ndarray:
         return decode(read_file(root, path).data)
@@ -295,7 +313,7 @@ class TestWhatCannotBeRead:
 
     def test_text_that_is_named_jpg(self, tmp_path):
         (tmp_path / "a.jpg").write_text("404 Not Found")
-        with pytest.raises(ImageError, match="not an image in a format that is read here.*JPEG"):
+        with pytest.raises(ImageError, match=r"not an image in a format that is read here.*JPEG"):
             self.read(tmp_path, "a.jpg")
 
     def test_an_empty_file(self, tmp_path):
@@ -314,7 +332,7 @@ class TestWhatCannotBeRead:
 
     def test_a_symbolic_link_to_itself(self, tmp_path):
         (tmp_path / "a.jpg").symlink_to("a.jpg")
-        with pytest.raises(ImageError, match="cannot be read: .*symbolic links"):
+        with pytest.raises(ImageError, match=r"cannot be read: .*symbolic links"):
             self.read(tmp_path, "a.jpg")
 
     def test_a_format_that_is_not_listed(self, photo):
@@ -355,7 +373,9 @@ class TestDecompressionBomb:
 
     def test_is_refused_from_its_header(self):
         # 20,000 x 20,000 pixels: were it decoded, the cut-short data would be the complaint
-        with pytest.raises(ImageError, match=r"20000 x 20000 pixels are more than the limit of 100,000,000.*max_pixels"):
+        with pytest.raises(
+            ImageError, match=r"20000 x 20000 pixels are more than the limit of 100,000,000.*max_pixels"
+        ):
             parse_file("bomb.png", self.BOMB)
 
     def test_no_memory_is_taken_for_it(self, tmp_path):

@@ -1,0 +1,178 @@
+"""Predictions on disk: parts that are whole or absent, and files that somebody else wrote."""
+
+import os
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from maibench.errors import MaibenchError
+from maibench.evaluation.files import remove_parts, write_text, write_whole
+from maibench.evaluation.store import (
+    COLUMNS,
+    PredictionStore,
+    images_per_second,
+    read_note,
+    read_predictions,
+    remove_other_detectors,
+)
+
+
+def rows(paths, detector="a", status="ok"):
+    failed = status == "failed"
+    return pd.DataFrame(
+        {
+            "image_id": "id", "path": list(paths), "label": 1, "generator": "gen-a", "source": "s", "split": "test",
+            "perturbation": "none", "detector": detector, "logit": None if failed else 2.5,
+            "score": None if failed else 0.9, "status": status, "error": "why" if failed else "",
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    return PredictionStore(tmp_path, "a", "key")
+
+
+def test_what_is_written_is_read(store, tmp_path):
+    store.write(rows(["2", "3"], status="failed"), 1, 1, 0.5)
+    store.write(rows(["0", "1"]), 0, 0, 0.5)
+    assert store.done() == {0, 1}
+    read = read_predictions(tmp_path, {"a": "key"})
+    assert list(read.columns) == list(COLUMNS)
+    assert read["path"].tolist() == ["0", "1", "2", "3"]
+    assert read["logit"].tolist()[:2] == [2.5, 2.5]
+    assert read["logit"].isna().tolist() == [False, False, True, True]
+    assert read["error"].tolist() == ["", "", "why", "why"]
+    assert read["label"].dtype == "int64"
+    assert read["logit"].dtype == "float64"
+
+
+def test_a_part_is_plain_parquet(store):
+    store.write(rows(["0"]), 0, 0, 0.5)
+    (file,) = store.folder.iterdir()
+    assert pd.read_parquet(file)["path"].tolist() == ["0"]
+    types = {field.name: str(field.type) for field in pq.read_schema(file)}
+    assert {name for name, kind in types.items() if kind == "string"} == set(COLUMNS) - {"label", "logit", "score"}
+
+
+def test_parts_of_another_computation_do_not_count(store, tmp_path):
+    store.write(rows(["0"]), 0, 3, 0.5)
+    other = PredictionStore(tmp_path, "a", "other key")
+    assert other.done() == set()
+    assert len(other.stale()) == 1
+    with pytest.raises(MaibenchError, match="no predictions there"):
+        read_predictions(tmp_path, {"a": "other key"})
+    other.write(rows(["1"]), 0, 0, 0.5)
+    assert read_predictions(tmp_path, {"a": "other key"})["path"].tolist() == ["1"]
+    assert store.done() == {0, 1, 2, 3}
+
+
+def test_sweep_removes_what_is_left_over(store, tmp_path):
+    PredictionStore(tmp_path, "a", "other key").write(rows(["1"]), 5, 5, 0.5)
+    store.write(rows(["0"]), 0, 0, 0.5)
+    store.sweep()
+    assert [file.name for file in store.folder.iterdir()] == ["part-0000000-0000000.parquet"]
+
+
+def test_half_written_files_are_not_read_and_are_removed(store, tmp_path):
+    store.write(rows(["0"]), 0, 0, 0.5)
+    for half in (store.folder / ".part-1-part-0000001-0000001.parquet", tmp_path / ".part-1-metrics.csv"):
+        half.write_bytes(b"half")
+    assert store.done() == {0}
+    assert len(read_predictions(tmp_path)) == 1
+    remove_parts(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["part-0000000-0000000.parquet"]
+
+
+def test_other_detectors_are_removed_and_files_of_others_are_not(store, tmp_path):
+    for label in ("a", "b", "c/d"):
+        PredictionStore(tmp_path, label, "key").write(rows(["0"], label), 0, 0, 0.5)
+    rows(["0"], "b").to_parquet(tmp_path / "predictions" / "b" / "theirs.parquet")
+    remove_other_detectors(tmp_path, ["a"])
+    assert sorted(path.name for path in (tmp_path / "predictions").iterdir()) == ["a", "b"]
+    assert [path.name for path in (tmp_path / "predictions" / "b").iterdir()] == ["theirs.parquet"]
+    assert store.done() == {0}
+
+
+def test_order_of_detectors_is_that_of_the_request(tmp_path):
+    for label in ("b", "a", "c"):
+        PredictionStore(tmp_path, label, "key").write(rows(["0"], label), 0, 0, 0.5)
+    assert read_predictions(tmp_path, {"c": "key", "a": "key"})["detector"].tolist() == ["c", "a"]
+    assert read_predictions(tmp_path)["detector"].tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("label", ["hf:owner/name", "mean(a,b)", "Größe 3", "a%2Fb", "../up"])
+def test_any_label_is_a_folder_of_its_own(tmp_path, label):
+    store = PredictionStore(tmp_path, label, "key")
+    store.write(rows(["0"], label), 0, 0, 0.5)
+    assert store.folder.parent == tmp_path / "predictions"
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
+    assert read_predictions(tmp_path, {label: "key"})["detector"].tolist() == [label]
+
+
+def test_images_per_second(tmp_path):
+    store = PredictionStore(tmp_path, "a", "key")
+    store.write(rows("0123"), 0, 0, 0.5)
+    store.write(pd.concat([rows("45"), rows("67", status="failed")]), 1, 1, 1.5)
+    PredictionStore(tmp_path, "b", "key").write(rows("01", "b", "failed"), 0, 0, 0.0)
+    assert images_per_second(tmp_path, {"a": "key", "b": "key", "c": "key"}) == {"a": 3.0}
+
+
+def test_files_of_somebody_else(tmp_path):
+    folder = tmp_path / "predictions" / "theirs"
+    folder.mkdir(parents=True)
+    frame = rows(["0", "1"], "theirs")[["path", "label", "generator", "perturbation", "detector", "logit"]]
+    frame["detector"] = frame["detector"].astype("category")
+    frame["source"] = pd.Categorical(["s", None])
+    frame.to_parquet(folder / "all.parquet")
+    assert read_note(folder / "all.parquet") is None
+    read = read_predictions(tmp_path)
+    assert list(read.columns) == list(COLUMNS)
+    assert read["score"].tolist() == pytest.approx([0.9241418199787566] * 2)
+    assert read["status"].tolist() == ["ok", "ok"]
+    assert read["source"].tolist() == ["s", ""]
+    assert read["split"].tolist() == ["test", "test"]
+
+
+@pytest.mark.parametrize("column", ["path", "label", "generator", "perturbation", "detector", "logit"])
+def test_missing_column(tmp_path, column):
+    folder = tmp_path / "predictions" / "theirs"
+    folder.mkdir(parents=True)
+    rows(["0"]).drop(columns=column).to_parquet(folder / "all.parquet")
+    with pytest.raises(MaibenchError, match=rf"all\.parquet: the column '{column}' is missing"):
+        read_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"not Parquet at all"])
+def test_not_parquet(tmp_path, data):
+    folder = tmp_path / "predictions" / "theirs"
+    folder.mkdir(parents=True)
+    (folder / "all.parquet").write_bytes(data)
+    with pytest.raises(MaibenchError, match=r"all\.parquet: not a whole Parquet file.*remove it and run again"):
+        read_predictions(tmp_path)
+
+
+def test_damaged_part_is_not_done(store):
+    store.write(rows(["0"]), 0, 0, 0.5)
+    (file,) = store.folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-20])
+    assert store.done() == set()
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(MaibenchError, match=r"no predictions there; expected predictions/<detector>/\*\.parquet"):
+        read_predictions(tmp_path)
+
+
+def test_a_file_that_fails_halfway_leaves_what_stood_there(tmp_path):
+    write_text(tmp_path / "a.txt", "before")
+
+    def fail(part):
+        part.write_text("half")
+        raise OSError(5, os.strerror(5))
+
+    with pytest.raises(MaibenchError, match=r"a\.txt: cannot be written \(Input/output error\)"):
+        write_whole(tmp_path / "a.txt", fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "before"

@@ -1,0 +1,64 @@
+"""What `maibench models` and `maibench show` say."""
+
+import pytest
+from rich.console import Console
+
+from maibench import Card, Detector, register
+from maibench.errors import MaibenchError
+from maibench.models import registry
+from maibench.models.listing import list_models, show_card
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_registered(monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+def printed(renderable):
+    console = Console(width=250, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(renderable)
+    return console.export_text()
+
+
+def test_list_names_parameters_and_the_authors_number():
+    lines = {line.split()[0]: line for line in printed(list_models("*")).splitlines()}
+    assert {"bailu", "mai_cnn", "mai_resnet", "metadata"} <= set(lines)
+    assert "4,827,365" in lines["mai_cnn"]
+    assert "21,287,425" in lines["mai_resnet"]
+    assert "0.9588" in lines["bailu"]
+    assert "training split" in lines["metadata"]
+
+
+def test_pattern():
+    text = printed(list_models("mai_*"))
+    assert "mai_cnn" in text
+    assert "bailu" not in text
+    with pytest.raises(MaibenchError, match=r"no detector matches 'z\*': there are bailu"):
+        list_models("z*")
+
+
+def test_somebody_elses_broken_detector_does_not_hide_the_others():
+    @register("needs")
+    class Needs(Detector):
+        card = Card(name="needs")
+
+        def __init__(self, path):
+            super().__init__()
+
+    @register("bare")
+    class Bare(Detector):
+        pass
+
+    lines = {line.split()[0]: line for line in printed(list_models("*")).splitlines()}
+    assert "4,827,365" in lines["mai_cnn"]
+    assert "path" in lines["needs"]
+    assert "has no card" in lines["bare"]
+
+
+def test_show_lists_facts_and_options():
+    text = printed(show_card("bailu"))
+    assert "native resolution" in text
+    assert "tiles (default 5)" in text
+    assert "input (default both)" in text
+    with pytest.raises(MaibenchError, match="did you mean 'bailu'"):
+        show_card("bailo")

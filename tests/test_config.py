@@ -1,0 +1,176 @@
+"""One YAML file, flags over it, --set over both."""
+
+import pytest
+
+from maibench.config import label_specs, make_config, split_list
+from maibench.errors import MaibenchError
+
+
+@pytest.fixture
+def yaml(tmp_path):
+    def write(text):
+        (tmp_path / "run.yaml").write_text(text)
+        return tmp_path / "run.yaml"
+
+    return write
+
+
+def config(file=None, flags=None, *settings):
+    return make_config(file, {"models": "metadata"} | (flags or {}), list(settings))
+
+
+def test_defaults():
+    made = config()
+    assert made.model_dump() == {
+        "models": ["metadata"], "data": "demo", "split": "test", "perturb": ["none"], "out": None, "engine": "local",
+        "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
+        "strict": False, "resamples": 1000, "max_pixels": 100_000_000, "options": {},
+    }  # fmt: skip
+
+
+def test_flags_override_the_file_and_set_overrides_both(yaml):
+    file = yaml("models: [bailu]\nbatch_size: 4\nseed: 4\nlimit: 4\noptions: {bailu: {tiles: 4, input: rgb}}\n")
+    made = make_config(
+        file,
+        {"batch_size": 5, "seed": 5, "limit": None, "models": None},
+        ["seed=6", "bailu.tiles=6", "bailu.weights=a b"],
+    )
+    assert made.models == ["bailu"]
+    assert (made.limit, made.batch_size, made.seed) == (4, 5, 6)
+    assert made.options == {"bailu": {"tiles": 6, "input": "rgb", "weights": "a b"}}
+
+
+def test_set_takes_yaml():
+    made = config(None, None, "strict=true", "out=null", "x.names=[a, b]", "x.rate=1.0e-3", "perturb=[jpeg:75]")
+    assert made.strict is True
+    assert made.out is None
+    assert made.options == {"x": {"names": ["a", "b"], "rate": 1e-3}}
+    assert made.perturb == ["jpeg:75"]
+
+
+def test_set_options_as_a_whole():
+    assert config(None, None, "options={x: {rate: 1}}", "x.more=2").options == {"x": {"rate": 1, "more": 2}}
+
+
+def test_label_with_a_dot():
+    assert config(None, None, "run.1.tiles=2").options == {"run.1": {"tiles": 2}}
+
+
+def test_lists_are_split():
+    made = config(None, {"models": "a, b=mean(c,d) ,e", "perturb": "jpeg:75,resize:0.5+jpeg:75"})
+    assert made.models == ["a", "b=mean(c,d)", "e"]
+    assert made.perturb == ["jpeg:75", "resize:0.5+jpeg:75"]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a,b,c", ["a", "b", "c"]),
+        ("mean(a,b),c", ["mean(a,b)", "c"]),
+        ("f(a,g(b,c)),d", ["f(a,g(b,c))", "d"]),
+        (" a , ,b,", ["a", "b"]),
+        ("a", ["a"]),
+        ("", []),
+    ],
+)
+def test_split_list(text, parts):
+    assert split_list(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("perturbations", "did you mean 'perturb'"),
+        ("batchsize", "did you mean 'batch_size'"),
+        ("zzz", "known keys: models, data, split"),
+    ],
+)
+def test_unknown_key(yaml, key, hint):
+    file = yaml(f"{key}: 3\n")
+    with pytest.raises(MaibenchError, match=rf"run\.yaml: unknown key '{key}'.*{hint}"):
+        config(file)
+    with pytest.raises(MaibenchError, match=f"unknown key '{key}'.*{hint}"):
+        config(None, None, f"{key}=3")
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("batch_size=0", r"batch_size: .*greater than or equal to 1 \(got 0\)"),
+        ("batch_size=many", r"batch_size: .*\(got 'many'\)"),
+        ("split=tset", r"split: .*'train', 'validation' or 'test' \(got 'tset'\)"),
+        ("engine=ray", "engine: .*'local'"),
+        ("seed=-1", "seed: "),
+        ("strict=perhaps", "strict: "),
+        ("perturb=3", "perturb: .*list"),
+        ("options=3", "options: .*dictionary"),
+        ("options={x: 3}", r"options\.x: .*dictionary"),
+        ("seed", "--set 'seed': write key=value"),
+        ("=3", "--set '=3': write key=value"),
+        ("seed=[", r"--set 'seed=\[': the value is not YAML"),
+    ],
+)
+def test_wrong_values(setting, reason):
+    with pytest.raises(MaibenchError, match=reason):
+        config(None, None, setting)
+
+
+def test_the_file_is_not_blamed_for_a_flag(yaml):
+    with pytest.raises(MaibenchError, match=r"^batch_size: "):
+        config(yaml("seed: 3\nbatch_size: 2\n"), {"batch_size": 0})
+
+
+def test_empty_values_of_the_file_are_defaults(yaml):
+    made = config(yaml("options:\nseed:\n"), None, "x.a=1")
+    assert (made.options, made.seed) == ({"x": {"a": 1}}, 0)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "a: [", "options: 3\n", "options: {x: 3}\n", "options: [x]\n", "3: 4\n"])
+def test_files_that_are_no_configuration(yaml, text):
+    with pytest.raises(MaibenchError):
+        config(yaml(text))
+
+
+def test_missing_or_binary_file(tmp_path):
+    (tmp_path / "image.yaml").write_bytes(b"\xff\xfe\x00")
+    for name in ("none.yaml", "image.yaml", ""):
+        with pytest.raises(MaibenchError, match="cannot be read as YAML"):
+            config(tmp_path / name)
+
+
+@pytest.mark.parametrize("models", ["", " , ", []])
+def test_no_models(models):
+    with pytest.raises(MaibenchError, match="no detectors were named: give --models"):
+        make_config(None, {"models": models}, [])
+
+
+def test_labels_keep_the_order(tmp_path):
+    (tmp_path / "run.1").mkdir()
+    labels = label_specs(["bailu", "big = bailu", "x/y.py:Mine", str(tmp_path / "run.1"), f"{tmp_path}/run.1/../"])
+    assert list(labels.items()) == [
+        ("bailu", "bailu"),
+        ("big", "bailu"),
+        ("Mine", "x/y.py:Mine"),
+        ("run.1", str(tmp_path / "run.1")),
+        (tmp_path.name, f"{tmp_path}/run.1/../"),
+    ]
+
+
+def test_two_rows_of_one_name():
+    with pytest.raises(MaibenchError, match="two detectors are called 'bailu': name one of them, as in other=bailu"):
+        label_specs(["bailu", "metadata", "bailu"])
+    assert list(label_specs(["bailu", "other=bailu"])) == ["bailu", "other"]
+
+
+@pytest.mark.parametrize("model", ["=bailu", "a=", " = ", "..=bailu", ".=bailu"])
+def test_labels_that_are_none(model):
+    with pytest.raises(MaibenchError, match="is not SPEC or LABEL=SPEC"):
+        label_specs([model])
+
+
+def test_identity_is_what_is_computed_not_how_fast():
+    base = config()
+    same = config(None, {"workers": 3, "out": "x", "strict": True, "device": "cpu"})
+    other = config(None, {"limit": 3})
+    assert base.identity() == same.identity()
+    assert base.identity() != other.identity()
