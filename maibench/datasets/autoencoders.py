@@ -126,7 +126,7 @@ def save_autoencoder(model: torch.nn.Module, name: str, folder: Path, facts: dic
     (folder / f"{name}.json").write_text(text + "\n")
 
 
-def reconstruct(model: torch.nn.Module, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+def reconstruct(model: Any, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     """Encode and decode images of one size; the latent is the posterior's mean, so the result is deterministic.
 
     `images`: uint8 arrays, height x width x 3, all alike, sides divisible by 8. Returns arrays of the same shape.

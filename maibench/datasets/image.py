@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from maibench.errors import ImageError
 
@@ -84,7 +84,7 @@ def decode(data: bytes) -> Pixels:
     try:
         with _open(data) as image:
             image.load()
-            pixels = _to_rgb(ImageOps.exif_transpose(image))
+            pixels = _to_rgb(_upright(image))
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
@@ -100,6 +100,27 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError(f"not an image in a format that is read here ({', '.join(FORMATS)})") from error
     except Exception as error:
         raise ImageError(f"cannot be decoded: {error}") from error
+
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what undoes it."""
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """ImageOps.exif_transpose, but a broken EXIF block costs no image (Pillow forgives it in JPEG alone)."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return image
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> Pixels:

@@ -11,6 +11,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from maibench.datasets.autoencoders import ARCHITECTURES, FACTOR
 from maibench.datasets.demo import UNSEEN
 from maibench.datasets.image import decode, read_file
@@ -20,10 +22,15 @@ from maibench.datasets.readers import open_data
 from maibench.errors import ImageError
 
 
-def crops_of(manifest: Manifest, size: int, autoencoders: list[str], each: int) -> Iterator[Crop]:
+def crops_of(
+    manifest: Manifest, size: int, autoencoders: list[str], each: int, most: int | None = None
+) -> Iterator[Crop]:
     """The middle of every real photograph of the train and validation splits, at most `size` pixels a side, with
-    `each` of the autoencoders in turn. Unreadable photographs and those under 64 pixels a side are left out."""
+    `each` of the autoencoders in turn; most: only so many photographs, evenly spread over the list. Unreadable
+    photographs and those under 64 pixels a side are left out."""
     rows = manifest.rows[(manifest.rows["label"] == 0) & manifest.rows["split"].isin(["train", "validation"])]
+    if most is not None and len(rows) > most:
+        rows = rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
     for number, row in enumerate(rows.to_dict("records")):
         try:
             pixels = decode(read_file(manifest.root, row["path"]).data)
@@ -49,9 +56,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--autoencoders", default=",".join(name for name in ARCHITECTURES if name != UNSEEN))
     parser.add_argument("--each", type=int, default=1, help="reconstructions of each photograph")
+    parser.add_argument("--most", type=int, help="at most so many photographs")
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()
-    rows = write_pairs(crops_of(open_data(args.data), args.size, args.autoencoders.split(","), args.each), args.out)
+    crops = crops_of(open_data(args.data), args.size, args.autoencoders.split(","), args.each, args.most)
+    rows = write_pairs(crops, args.out)
     rows.to_csv(args.out / "manifest.csv", index=False)
     print(f"{len(rows)} images in {args.out}")
 

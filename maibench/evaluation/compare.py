@@ -32,8 +32,8 @@ from maibench.models.loading import fingerprint, load_detector
 @dataclass
 class Run:
     """A finished comparison. folder: where everything lies. metrics, per_generator, predictions: the frames of
-    DESIGN.md section 7. scored: batches that this call computed, summed over detectors. clean: False where a detector failed, or images
-    failed under `strict`."""
+    DESIGN.md section 7. scored: batches that this call computed, summed over detectors. clean: False where a detector
+    failed, or images failed under `strict`."""
 
     folder: Path
     summary: Summary

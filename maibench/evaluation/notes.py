@@ -105,5 +105,5 @@ def _notes_on_failures(evaluated: pd.DataFrame) -> list[str]:
         if reasons:
             common = "; ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
             text = f"{reasons.total()} of {len(rows)} predictions failed ({common}):"
-            detectors.setdefault(text, []).append(detector)
+            detectors.setdefault(text, []).append(str(detector))
     return [line for text, names in detectors.items() for line in _naming(text, names)]

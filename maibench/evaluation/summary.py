@@ -150,7 +150,7 @@ def _validation(table: pd.DataFrame, evaluated: pd.DataFrame) -> pd.DataFrame:
 def _fitted_thresholds(table: pd.DataFrame, evaluated: pd.DataFrame) -> dict[str, float]:
     validation = _validation(table, evaluated)
     return {
-        detector: fit_threshold(*_arrays(rows))
+        str(detector): fit_threshold(*_arrays(rows))
         for detector, rows in validation[validation["scored"]].groupby("detector")
     }
 
@@ -170,11 +170,11 @@ def _compared_images(images: pd.DataFrame) -> dict[str, np.ndarray]:
     Decided on all images, failed ones too, so that it is the same for every detector.
     """
     real = images["label"].eq(0)
-    compared = {}
+    compared: dict[str, np.ndarray] = {}
     for generator, own in images[~real].groupby("generator", observed=True):
         paired = own["source"].isin(images.loc[real, "source"]).all()
         opposite = real & images["source"].isin(own["source"]) if paired else real
-        compared[generator] = (opposite | (~real & images["generator"].eq(generator))).to_numpy()
+        compared[str(generator)] = (opposite | (~real & images["generator"].eq(generator))).to_numpy()
     return compared
 
 

@@ -248,7 +248,7 @@ def was_seen(value: object) -> bool | None:
     return None if is_empty(value) else bool(value)
 
 
-def is_empty(value: object) -> bool:
+def is_empty(value: Any) -> bool:
     """Whether a value of a frame is None, NaN or pandas' NA."""
     return bool(pd.isna(value))
 

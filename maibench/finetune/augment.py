@@ -33,7 +33,7 @@ def _augment(sample: Sample, crop: int, settings: Augmentation, rng: np.random.G
     if settings.flip and rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if settings.rotate:
-        pixels = np.rot90(pixels, rng.integers(4))
+        pixels = np.rot90(pixels, int(rng.integers(4)))
     if rng.random() < settings.noise:
         noise = rng.normal(0, rng.uniform(1, 5), pixels.shape)
         pixels = np.clip(pixels + noise, 0, 255).round().astype(np.uint8)

@@ -34,7 +34,7 @@ def load_photographs(manifest: Path) -> list[np.ndarray]:
 
 def random_batch(photographs: list[np.ndarray], size: int, rng: random.Random) -> torch.Tensor:
     """(size, 3, CROP, CROP) in [-1, 1]: random crops and flips; half of them first shrunk, as the demo's are."""
-    crops = []
+    crops: list[np.ndarray] = []
     while len(crops) < size:
         image = rng.choice(photographs)
         if rng.random() < 0.4:
@@ -47,7 +47,7 @@ def random_batch(photographs: list[np.ndarray], size: int, rng: random.Random) -
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def loss_terms(model: torch.nn.Module, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_terms(model: Any, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(training loss, mean absolute pixel error in [-1, 1] units)."""
     latent = model.encode(batch).latent_dist.mode()
     decoded = model.decode(latent).sample.float()

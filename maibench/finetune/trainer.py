@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ def _validate(
     manifests: list[Manifest],
     say: Callable[[str], None],
 ) -> None:
-    model: Detector = average.module
+    model = cast(Detector, average.module)
     scores: dict[str, float] = {}
     everything: list[tuple[np.ndarray, np.ndarray]] = []
     for name, items, labels in validation:

@@ -266,8 +266,17 @@ class TestOrientation:
 
     @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
     @pytest.mark.parametrize("exif", [b"Exif\0\0nothing of the kind", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM"])
-    def test_a_broken_exif_block_costs_no_image(self, photo, exif):
-        np.testing.assert_array_equal(decode(stored(photo, "JPEG", exif=exif)), decode(stored(photo, "JPEG")))
+    @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+    def test_a_broken_exif_block_costs_no_image(self, photo, exif, file_format):
+        plain = decode(stored(photo, file_format))
+        np.testing.assert_array_equal(decode(stored(photo, file_format, exif=exif)), plain)
+
+    def test_is_applied_to_a_palette_with_transparency(self):
+        image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+        image.putpalette([10, 20, 30, 40, 50, 60])
+        exif = Image.Exif()
+        exif[ORIENTATION] = 6
+        assert decode(stored(image, "PNG", transparency=0, exif=exif)).tolist() == [[[255] * 3], [[40, 50, 60]]]
 
 
 def test_the_pixels_are_read_only(photo):
@@ -320,6 +329,11 @@ class TestWhatCannotBeRead:
         (tmp_path / "a.jpg").touch()
         with pytest.raises(ImageError, match="empty"):
             self.read(tmp_path, "a.jpg")
+
+    def test_colours_that_pillow_does_not_convert(self):
+        # a ValueError of Pillow's, not an OSError
+        with pytest.raises(ImageError, match=r"cannot be decoded: .*LAB"):
+            decode(stored(Image.new("LAB", (3, 2)), "TIFF"))
 
     def test_a_folder_in_place_of_a_file(self, tmp_path):
         (tmp_path / "a.jpg").mkdir()

@@ -45,35 +45,21 @@ class TestParse:
             parse_perturbation(name)
 
     @pytest.mark.parametrize(
-        "name",
+        ("kind", "values"),
         [
-            "jpeg",
-            "jpeg:",
-            "jpeg:high",
-            "jpeg:0",
-            "jpeg:101",
-            "jpeg:nan",
-            "jpeg:inf",
-            "jpeg:75.5",
-            "webp:0",
-            "webp:80.1",
-            "resize:0",
-            "resize:-1",
-            "resize:9",
-            "blur:-1",
-            "blur:51",
-            "noise:-1",
-            "noise:200",
-            "noise:5:6",
-            "crop:0",
-            "crop:1.1",
+            ("jpeg", ["", "high", "0", "101", "nan", "inf", "75.5", "7:5"]),
+            ("webp", ["0", "101", "80.1"]),
+            ("resize", ["0", "-1", "9"]),
+            ("blur", ["-1", "51"]),
+            ("noise", ["-1", "200"]),
+            ("crop", ["0", "1.1"]),
         ],
     )
-    def test_a_value_out_of_range(self, name):
-        with pytest.raises(MaibenchError, match=rf"perturbation '{name}': the value is .+, from .+ to .+"):
-            parse_perturbation(name)
-        with pytest.raises(MaibenchError, match=rf"perturbation '{name}'"):
-            parse_perturbation(f"blur:1+{name}")
+    def test_a_value_out_of_range(self, kind, values):
+        for step in [kind, *(f"{kind}:{value}" for value in values)]:
+            for name in (step, f"blur:1+{step}"):
+                with pytest.raises(MaibenchError, match=rf"perturbation '{step}': the value is .+, from .+ to .+"):
+                    parse_perturbation(name)
 
     @pytest.mark.parametrize("name", ["jpeg:1", "jpeg:100", "jpeg:75.0", "resize:8", "blur:0", "noise:0", "crop:1"])
     def test_the_ends_of_the_range_belong_to_it(self, name):

@@ -209,12 +209,21 @@ class TestManifest:
         assert len(open_data("~/manifest.csv").rows) == 8
 
     def test_names_that_look_like_numbers_or_nothing_stay_names(self, tmp_path):
-        text = "path,label,generator,source\n001.png,0,real,0010\nNA,1,NA,null\n1e5,1,nan,1e5\n"
+        text = "path,label,generator,source\nnull,0,real,null\nNA,1,NA,NA\n1e5,1,nan,1e5\n"
         (tmp_path / "m.csv").write_text(text)
         rows = open_data(str(tmp_path / "m.csv")).rows
-        assert rows["path"].tolist() == ["001.png", "NA", "1e5"]
+        assert rows["path"].tolist() == ["null", "NA", "1e5"]
         assert rows["generator"].tolist() == ["real", "NA", "nan"]
-        assert rows["source"].tolist() == ["0010", "null", "1e5"]
+        assert rows["source"].tolist() == ["null", "NA", "1e5"]
+
+    def test_a_column_of_numbers_stays_text(self, tmp_path):
+        text = "path,label,generator,source,image_id\n001,1,1.50,0010,00\n002,1,2.50,,01\n"
+        (tmp_path / "m.csv").write_text(text)
+        rows = open_data(str(tmp_path / "m.csv")).rows
+        assert rows["path"].tolist() == ["001", "002"]
+        assert rows["generator"].tolist() == ["1.50", "2.50"]
+        assert rows["source"].tolist() == ["0010", ""]
+        assert rows["image_id"].tolist() == ["00", "01"]
 
     def test_a_csv_that_a_spreadsheet_wrote(self, tmp_path):
         (tmp_path / "m.csv").write_bytes(b'\xef\xbb\xbfpath,label,generator\r\na.png,0,real\r\n"b,c.png",1,gen\r\n')

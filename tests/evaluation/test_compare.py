@@ -146,7 +146,7 @@ def test_second_run_scores_nothing_and_changes_nothing(finished, known, dummies)
 def test_another_request_on_the_same_folder_is_refused(finished, known, dummies):
     run, _ = finished
     before = bytes_of(run.folder)
-    with pytest.raises(MaibenchError, match="holds another run .*--fresh"):
+    with pytest.raises(MaibenchError, match=r"holds another run .*--fresh"):
         compare([f"{dummies}:Brightness"], known, run.folder)
     with pytest.raises(MaibenchError, match=r"holds another run \(options"):
         compare(

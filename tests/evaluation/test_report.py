@@ -29,7 +29,8 @@ def theirs(tmp_path):
         frame = pd.DataFrame(
             {
                 "image_id": "", "path": [f"{i}.png" for i in range(36)], "label": labels,
-                "generator": np.tile(["real", "sd15", "flux"], 12), "source": np.repeat([f"s{i}" for i in range(12)], 3),
+                "generator": np.tile(["real", "sd15", "flux"], 12),
+                "source": np.repeat([f"s{i}" for i in range(12)], 3),
                 "split": "test", "perturbation": "none", "detector": detector, "logit": logits,
                 "score": 1 / (1 + np.exp(-logits)), "status": "ok", "error": "",
             }
@@ -63,9 +64,12 @@ def test_predictions_of_somebody_else_are_enough_and_torch_is_not_needed(theirs)
 
 def test_report_makes_again_what_compare_made(data_set, dummies, tmp_path):
     settings = {
-        "models": [f"{dummies}:Brightness", "metadata"], "data": str(data_set(n_real=10, n_synthetic=10, splits=("train", "test"))),
-        "out": str(tmp_path / "run"), "resamples": 20, "seed": 3,
-    }  # fmt: skip
+        "models": [f"{dummies}:Brightness", "metadata"],
+        "data": str(data_set(n_real=10, n_synthetic=10, splits=("train", "test"))),
+        "out": str(tmp_path / "run"),
+        "resamples": 20,
+        "seed": 3,
+    }
     run = run_comparison(make_config(None, settings, []))
     before = {name: (run.folder / name).read_bytes() for name in TABLES}
     for name in (*TABLES, *PICTURES):
@@ -91,7 +95,7 @@ def test_only_the_predictions_of_the_run_count(data_set, dummies, tmp_path):
 def test_folders_without_predictions(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MaibenchError, match="no such folder|no predictions there"):
+    with pytest.raises(MaibenchError, match=r"no such folder|no predictions there"):
         write_report(tmp_path / name)
     assert not list((tmp_path / "empty").iterdir())
 
