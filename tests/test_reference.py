@@ -50,3 +50,14 @@ def test_bailu_reaches_the_cards_number_on_the_demo(run):
 
 def test_the_file_tells_nothing_of_the_demos_labels(run):
     assert 0.45 <= run.metrics.set_index("detector").loc["metadata", "accuracy"] <= 0.55
+
+
+@pytest.mark.parametrize("name", ["demo", "wild"])
+def test_the_readme_shows_the_committed_table(name: str):
+    from maibench.evaluation.reference import quote_table
+
+    readme = (REFERENCE.parents[2] / "README.md").read_text()
+    table = (REFERENCE.parent / name / "table.md").read_text()
+    assert table in readme
+    assert quote_table(readme, name, table) == readme
+    assert quote_table(readme, name, "other\n") != readme

@@ -46,7 +46,7 @@ def read_manifest(file: Path) -> Manifest:
             raise MaibenchError(f"{file}: a manifest is a .csv or a .parquet file")
     except (OSError, ValueError) as error:
         raise MaibenchError(f"{file}: cannot be read as a manifest: {error}") from error
-    name = file.parent.resolve().name if file.stem == "manifest" else file.stem
+    name = Path(os.path.abspath(file.parent)).name if file.stem == "manifest" else file.stem
     return Manifest.from_frame(rows, file.parent, name, where=str(file))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,9 @@ from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
 from maibench.models.base import Detector
 
+Row = Mapping[Hashable, Any]
+"""One row of a manifest: {column: value}."""
+
 AHEAD = 2
 """Batches that are prepared while one is scored; bounds the memory."""
 
@@ -28,7 +31,7 @@ class Job:
     """One batch: rows at fixed places of the plan, and the detectors (by label) that have not scored it yet."""
 
     index: int
-    rows: Sequence[dict[str, Any]]
+    rows: Sequence[Row]
     perturbations: Sequence[Perturbation]
     detectors: dict[str, Detector]
 
@@ -54,7 +57,7 @@ def applies(detector: Detector, perturbation: Perturbation) -> bool:
     return detector.reads == "pixels" or perturbation.name == "none"
 
 
-def prepare(root: Path, row: dict[str, Any], job: Job, max_pixels: int) -> Prepared:
+def prepare(root: Path, row: Row, job: Job, max_pixels: int) -> Prepared:
     """Read, decode and preprocess one image for every detector of the job; what fails is told, never raised."""
     try:
         file = read_file(root, row["path"], max_pixels)

@@ -1,4 +1,4 @@
-"""Remake results/reference/: the committed results that the README quotes and a test compares fresh runs with.
+"""Remake results/reference/: the committed results that a test compares fresh runs with, and the README's copy of them.
 
 python -m maibench.evaluation.reference                                  # the demo
 python -m maibench.evaluation.reference --data MANIFEST --name NAME      # any other data
@@ -26,13 +26,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/reference"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as workplace:
-        flags = {"models": args.models, "data": args.data, "out": str(Path(workplace) / args.name), "device": "cpu"}
+        data = args.data
+        if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
+            (Path(workplace) / args.name).symlink_to(Path(data).resolve().parent)
+            data = str(Path(workplace) / args.name / Path(data).name)
+        flags = {"models": args.models, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
         run = run_comparison(make_config(None, flags, []))
         kept = args.out / args.name
         kept.mkdir(parents=True, exist_ok=True)
         for name in KEPT:
             shutil.copyfile(run.folder / name, kept / name)
+    readme = Path("README.md")
+    readme.write_text(quote_table(readme.read_text(), args.name, (kept / "table.md").read_text()))
     print(f"remade {kept}")
+
+
+def quote_table(text: str, name: str, table: str) -> str:
+    """`text` with what stands between its marks for `name` replaced by a table; the same text where it has none."""
+    start, end = f"<!-- results/reference/{name}/table.md -->\n", f"<!-- end of {name} -->\n"
+    if start not in text:
+        return text
+    before, _, rest = text.partition(start)
+    return before + start + "\n" + table + "\n" + end + rest.partition(end)[2]
 
 
 if __name__ == "__main__":

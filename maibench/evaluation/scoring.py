@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation
-from maibench.evaluation.pipeline import Failure, Job, Prepared, applies, stream
+from maibench.evaluation.pipeline import Failure, Job, Prepared, Row, applies, stream
 from maibench.evaluation.store import COLUMNS, PredictionStore
 from maibench.models.base import Detector
 
@@ -164,9 +164,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def _row(
-    label: str, perturbation: str, row: dict[str, Any], image: Prepared, logit: float, reason: str
-) -> dict[str, Any]:
+def _row(label: str, perturbation: str, row: Row, image: Prepared, logit: float, reason: str) -> dict[str, Any]:
     return {
         "image_id": image.image_id,
         "path": row["path"],

@@ -175,8 +175,8 @@ def headline(summary: Summary, run: dict) -> str:
     data, rows = run.get("data") or {}, summary.metrics.to_dict("records")
     names = detectors(summary)
     text = f"{len(names)} detector" + ("s" if len(names) != 1 else "")
-    if data.get("source"):
-        text += f" on {data['source']}"
+    if name := data.get("name") or data.get("source"):
+        text += f" on {name}"
     if data.get("split"):
         text += f", {data['split']} split"
     if rows:
@@ -186,9 +186,16 @@ def headline(summary: Summary, run: dict) -> str:
 
 
 def legend(summary: Summary) -> list[str]:
-    """What the mark of the tables per generator means, where it is used."""
+    """What the mark of the tables per generator means, and how their accuracy is to be read, where that is needed."""
     marked = any(was_seen(row.get("seen")) for row in per_generator_rows(summary))
-    return ["* = the detector was trained on this generator, by its card"] if marked else []
+    lines = ["* = the detector was trained on this generator, by its card"] if marked else []
+    rows = per_generator_rows(summary)
+    if any(row["n_real"] > 2 * row["n_synthetic"] for row in rows):
+        lines.append(
+            "per generator: its images against the real ones; where those are many more, accuracy is mostly theirs, "
+            "and per_generator.csv has TPR and balanced accuracy"
+        )
+    return lines
 
 
 def remarks(summary: Summary, run: dict) -> list[str]:

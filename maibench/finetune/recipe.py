@@ -34,13 +34,15 @@ class Recipe(BaseModel):
     """How a detector is trained.
 
     detector, options: a name of the registry and its options. crop: pixels a side. pairs: the share of a batch that is
-    made of photographs beside their own reconstructions. exclude: generators that are never trained on.
+    made of photographs beside their own reconstructions. start: a safetensors file to begin with, "" for fresh weights;
+    relative paths are relative to where the command runs. exclude: generators that are never trained on.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     detector: str
     options: dict[str, Any] = {}
+    start: str = ""
     source: str = ""
     optimiser: Literal["adamw", "rmsprop"] = "adamw"
     lr: float = Field(gt=0)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from maibench.datasets.image import decode, read_file
 from maibench.datasets.manifest import Manifest
@@ -26,7 +26,7 @@ from maibench.finetune.recipe import Recipe
 from maibench.finetune.samples import SampleSource
 from maibench.models.base import Detector
 from maibench.models.registry import detector_class
-from maibench.models.weights import save_weights, sha256
+from maibench.models.weights import load_weights, save_weights, sha256
 
 
 def train(
@@ -45,10 +45,12 @@ def train(
         say(f"{len(source.skipped)} training images are left out (unreadable, or smaller than the crop)")
     say(f"{len(source.images)} images of {len(source.generators)} generators and real ones, {len(source.pairs)} pairs")
     model: Detector = detector_class(recipe.detector)(**recipe.options).to(device)
+    if recipe.start:
+        load_weights(model, Path(recipe.start))
     validation = [part for manifest in manifests if (part := _validation(manifest, model, recipe.exclude))]
     if not validation:
         raise MaibenchError("none of the data has a validation split with both classes; the best weights need one")
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
     optimiser = _optimiser(recipe, model)
     state = _resume(out, model, average, optimiser, recipe)
     with ThreadPoolExecutor(1) as pool:
@@ -124,6 +126,8 @@ def _validate(
     say: Callable[[str], None],
 ) -> None:
     model = cast(Detector, average.module)
+    # averaged weights produce other statistics than the weights that they are an average of
+    update_bn((_batch(source, recipe, model, number)[0].to(model.device) for number in range(1, 17)), average)
     scores: dict[str, float] = {}
     everything: list[tuple[np.ndarray, np.ndarray]] = []
     for name, items, labels in validation:

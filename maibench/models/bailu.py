@@ -53,9 +53,10 @@ class ConvNorm(nn.Module):
         if self.training:
             return self.norm(F.conv2d(x, self._kernel(), None, stride, padding))
         norm = self.norm
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        scale = norm.weight * (variance + norm.eps).rsqrt()
         kernel = (self._kernel() * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, kernel, norm.bias - norm.running_mean * scale, stride, padding)
+        return F.conv2d(x, kernel, norm.bias - mean * scale, stride, padding)
 
 
 class Residual(nn.Module):

@@ -31,7 +31,7 @@ def centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def normalise(image: NDArray[np.uint8], mean: Colour, std: Colour) -> Tensor:
     """uint8 height x width x 3 -> float32 (3, height, width): (pixel / 255 - mean) / std for each colour."""
     scale = np.asarray(std, dtype=np.float32) * np.float32(255)
-    shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
+    shift = np.divide(mean, std, dtype=np.float32)
     pixels = image.astype(np.float32)
     pixels /= scale
     pixels -= shift

@@ -30,14 +30,19 @@ def stored(image: Image.Image, file_format: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def handmade_png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
     """A PNG without Pillow; `rows`: each row's filter byte 0 and its samples, big-endian."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(rows))
+        + png_chunk(b"IEND", b"")
+    )
 
 
 def handmade_png16(values: np.ndarray, colour: int) -> bytes:
@@ -330,10 +335,12 @@ class TestWhatCannotBeRead:
         with pytest.raises(ImageError, match="empty"):
             self.read(tmp_path, "a.jpg")
 
-    def test_colours_that_pillow_does_not_convert(self):
-        # a ValueError of Pillow's, not an OSError
-        with pytest.raises(ImageError, match=r"cannot be decoded: .*LAB"):
-            decode(stored(Image.new("LAB", (3, 2)), "TIFF"))
+    def test_a_text_that_unpacks_to_megabytes(self):
+        # behind the pixels, where Pillow's complaint is a ValueError and no OSError
+        data = handmade_png(2, 2, 8, 0, b"\0ab" * 2)
+        bomb = png_chunk(b"zTXt", b"comment\0\0" + zlib.compress(bytes(5_000_000)))
+        with pytest.raises(ImageError, match=r"cannot be decoded: .*too large"):
+            decode(data[:-12] + bomb + data[-12:])
 
     def test_a_folder_in_place_of_a_file(self, tmp_path):
         (tmp_path / "a.jpg").mkdir()

@@ -127,7 +127,7 @@ def test_a_detector_without_a_curve_stays_in_the_legend(tmp_path, drawn):
     summary = make_summary()
     summary.roc = summary.roc[summary.roc["detector"] != "bailu"]
     figures.plot_roc(summary, tmp_path)
-    assert [text.get_text() for text in drawn[0].legends[0].get_texts()][0] == "bailu   no curve"
+    assert drawn[0].legends[0].get_texts()[0].get_text() == "bailu   no curve"
 
 
 @pytest.mark.parametrize("plot", [figures.plot_roc, figures.plot_generators])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from maibench.errors import MaibenchError
 from maibench.finetune import bundle
 from maibench.models.bailu import Bailu
+from maibench.models.loading import load_detector
 from maibench.models.weights import save_weights, sha256
 
 
@@ -44,3 +46,20 @@ def test_a_changed_decision_bundles_nothing(data_set, tmp_path: Path):
         bundle.bundle(folder, [str(data_set(splits=("validation",)))], tmp_path)
     assert not list(tmp_path.glob("*.safetensors"))
     assert not list(tmp_path.glob(".*.safetensors"))
+
+
+def test_the_best_cut_weighs_data_sets_alike_and_lies_in_the_middle_of_the_gap():
+    large = (np.repeat([0, 1], 50), np.repeat([1.0, 3.0], 50))
+    small = (np.array([0, 1]), np.array([1.5, 2.5]))
+    assert bundle.best_cut([large, small]) == pytest.approx(2.0)
+
+
+def test_centring_moves_every_logit_by_the_cut(data_set, tmp_path: Path):
+    torch.manual_seed(0)
+    folder = folder_of(Bailu(), tmp_path / "run")
+    source = str(data_set(n_real=6, n_synthetic=6, splits=("validation",)))
+    labels, logits = bundle._logits(load_detector(str(folder)), source)
+    bundle.bundle(folder, [source], tmp_path, centre=True)
+    moved = bundle._logits(load_detector("bailu", weights=tmp_path / "bailu.safetensors"), source)[1]
+    assert moved == pytest.approx(logits - bundle.best_cut([(labels, logits)]), abs=0.02)
+    assert "moved by" in json.loads((tmp_path / "bailu.json").read_text())["notes"]

@@ -99,3 +99,11 @@ def test_the_schedule_warms_up_and_ends_at_a_hundredth():
     assert rates.max() == pytest.approx(1.0, abs=1e-3)
     assert rates[-1] == pytest.approx(0.01)
     assert (np.diff(rates[10:]) < 0).all()
+
+
+def test_a_second_stage_starts_from_the_weights_of_the_first(manifest, tmp_path: Path):
+    trainer.train(recipe(steps=4), [manifest], tmp_path / "first", say=lambda text: None)
+    second = recipe(steps=1, lr=1e-12, warmup=0, averaging=0.0, start=str(tmp_path / "first" / "model.safetensors"))
+    trainer.train(second, [manifest], tmp_path / "second", say=lambda text: None)
+    first, again = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert torch.allclose(first["stem.conv.weight"], again["stem.conv.weight"], atol=1e-6)
