@@ -82,44 +82,31 @@ def run_comparison(
     progress = progress or Progress()
     started = time.time()
     specs = label_specs(config.models)
-    _check_options(config, specs)
-    perturbations = _perturbations(config.perturb)
-    if config.data == "demo":
-        progress.say("opening the demo (made on first use, under a minute)")
-    manifest = open_data(config.data)
-    plan = make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
-    if not any(manifest.rows["split"] == config.split):
-        there = ", ".join(sorted(set(manifest.rows["split"])))
-        raise MaibenchError(f"{config.data}: has no images of split '{config.split}'; it has: {there}")
+    manifest, plan = _open(config, specs, progress)
     folder = Path(config.out) if config.out else default_folder(manifest, list(specs))
     before = read_run(folder)
     check_same_request(folder, before, config.identity(), fresh)
-    detectors = {
-        label: load_detector(spec, device=_device(config.device), **config.options.get(label, {}))
-        for label, spec in specs.items()
-    }
+    detectors = _load(config, specs, manifest)
     make_folder(folder)
-    codes = {label: fingerprint(detector) for label, detector in detectors.items()}
     again = time.time_ns() if fresh else before.get("again", 0)
-    entries = [
-        Entry(label, detector, PredictionStore(folder, label, _key(codes[label], detector, plan, config, again)))
-        for label, detector in detectors.items()
-    ]
+    entries = []
+    for label, detector in detectors.items():
+        code = fingerprint(detector)
+        store = PredictionStore(folder, label, _key(code, detector, plan, config, again))
+        entries.append(Entry(label, detector, store, specs[label], code))
     _say_what_changed(entries, before, fresh, progress)
-    record = _record(config, command, manifest, entries, specs, codes, before)
-    record |= {"again": again, "started": record.get("started") or round(started)}
+    record = _record(config, command, manifest, entries)
+    record |= {"again": again, "started": before.get("started") or round(started)}
     write_run(folder, record)
-    _fit(entries, codes, manifest, plan, folder, config, progress)
+    _fit(entries, manifest, plan, folder, config, progress)
     scored = _score(entries, plan, config, progress)
-    remove_parts(folder)
-    remove_other_detectors(folder, specs)
-    for entry in entries:
-        entry.store.sweep()
-        if entry.failure:
-            progress.say(f"{entry.label}: {entry.failure}")
-    record["seconds"] = round(before.get("seconds", 0.0) * (not fresh) + (time.time() - started if scored else 0), 2)
-    record["detectors"] = [_describe(entry, specs[entry.label], codes[entry.label]) for entry in entries]
-    record["status"] = "done"
+    _tidy(folder, entries, progress)
+    seconds = 0.0 if fresh else before.get("seconds", 0.0)
+    record |= {
+        "seconds": round(seconds + (time.time() - started if scored else 0), 2),
+        "detectors": [_describe(entry) for entry in entries],
+        "status": "done",
+    }
     write_run(folder, record)
     summary = write_report(folder)
     failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries)
@@ -134,6 +121,40 @@ def default_folder(manifest: Manifest, labels: list[str]) -> Path:
     if len(name) > 100:
         name = name[:80] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
     return Path("results") / name
+
+
+def _open(config: RunConfig, specs: dict[str, str], progress: Progress) -> tuple[Manifest, Plan]:
+    """The data and what is to be scored of it; cheap mistakes in the request are told first."""
+    _check_options(config, specs)
+    perturbations = _perturbations(config.perturb)
+    if config.data == "demo":
+        progress.say("opening the demo (made on first use, under a minute)")
+    manifest = open_data(config.data)
+    if not any(manifest.rows["split"] == config.split):
+        there = ", ".join(sorted(set(manifest.rows["split"])))
+        raise MaibenchError(f"{config.data}: has no images of split '{config.split}'; it has: {there}")
+    return manifest, make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
+
+
+def _load(config: RunConfig, specs: dict[str, str], manifest: Manifest) -> dict[str, Detector]:
+    detectors = {}
+    for label, spec in specs.items():
+        detector = load_detector(spec, device=_device(config.device), **config.options.get(label, {}))
+        if detector.fitted:
+            generators = set(manifest.split("train")["generator"]) - {"real"}
+            detector.card = detector.card.updated(trained_on=sorted(generators))
+        detectors[label] = detector
+    return detectors
+
+
+def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
+    """Remove what this run has replaced, now that the new predictions are complete."""
+    remove_parts(folder)
+    remove_other_detectors(folder, [entry.label for entry in entries])
+    for entry in entries:
+        entry.store.sweep()
+        if entry.failure:
+            progress.say(f"{entry.label}: {entry.failure}")
 
 
 def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
@@ -182,19 +203,11 @@ def _say_what_changed(entries: list[Entry], before: dict[str, Any], fresh: bool,
             progress.say(f"{entry.label}: its weights, code, device or data changed; scoring it afresh")
 
 
-def _record(
-    config: RunConfig,
-    command: list[str] | None,
-    manifest: Manifest,
-    entries: list[Entry],
-    specs: dict[str, str],
-    codes: dict[str, str],
-    before: dict[str, Any],
-) -> dict[str, Any]:
+def _record(config: RunConfig, command: list[str] | None, manifest: Manifest, entries: list[Entry]) -> dict[str, Any]:
     return {
         "status": "running",
         "command": command,
-        "config": {**config.model_dump(mode="json"), **config.identity()},
+        "config": config.model_dump(mode="json"),
         "data": {
             "source": config.data,
             "name": manifest.name,
@@ -203,22 +216,21 @@ def _record(
             "images": len(manifest.rows),
             "has_sources": manifest.has_sources,
         },
-        "detectors": [_describe(entry, specs[entry.label], codes[entry.label]) for entry in entries],
+        "detectors": [_describe(entry) for entry in entries],
         "seeds": {"run": config.seed},
         "versions": versions(),
         "machine": machine(),
         "git_commit": git_commit(),
-        "started": before.get("started"),
     }
 
 
-def _describe(entry: Entry, spec: str, code: str) -> dict[str, Any]:
+def _describe(entry: Entry) -> dict[str, Any]:
     detector = entry.detector
     return {
         "label": entry.label,
-        "spec": spec,
+        "spec": entry.spec,
         "key": entry.store.key,
-        "fingerprint": code,
+        "fingerprint": entry.code,
         "device": detector.device.type,
         "dtype": "float32",
         "backend": "torch",
@@ -229,26 +241,15 @@ def _describe(entry: Entry, spec: str, code: str) -> dict[str, Any]:
 
 
 def _fit(
-    entries: list[Entry],
-    codes: dict[str, str],
-    manifest: Manifest,
-    plan: Plan,
-    folder: Path,
-    config: RunConfig,
-    progress: Progress,
+    entries: list[Entry], manifest: Manifest, plan: Plan, folder: Path, config: RunConfig, progress: Progress
 ) -> None:
+    """Fit the detectors that have something to score; one that cannot be fitted becomes a failed row."""
     for entry in entries:
         if entry.detector.fitted and len(entry.store.done()) < len(plan.batches):
             progress.say(f"{entry.label}: fitting on the training split")
             try:
                 fit_detector(
-                    entry.label,
-                    entry.detector,
-                    codes[entry.label],
-                    manifest,
-                    folder,
-                    _workers(config),
-                    config.max_pixels,
+                    entry.label, entry.detector, entry.code, manifest, folder, _workers(config), config.max_pixels
                 )
             except DiskError:
                 raise

@@ -26,12 +26,14 @@ SECONDS_PER_PART = 20
 
 @dataclass
 class Entry:
-    """One row of the comparison: a detector under its label, and where its predictions go. failure: why it cannot score
-    at all (its rows then say so)."""
+    """One row of the comparison: a detector under its label, and where its predictions go. spec: what was asked for;
+    code: the detector's fingerprint as it was loaded; failure: why it cannot score at all (its rows then say so)."""
 
     label: str
     detector: Detector
     store: PredictionStore
+    spec: str = ""
+    code: str = ""
     failure: str = ""
 
 
