@@ -16,18 +16,25 @@ from maibench.datasets.image import decode, read_file
 from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.files import write_text
-from maibench.evaluation.metrics import balanced_accuracy
+from maibench.evaluation.metrics import auc, balanced_accuracy
+from maibench.evaluation.thresholds import fit_threshold
 from maibench.models.base import Detector
 from maibench.models.loading import load_detector
 from maibench.models.weights import BUNDLED, load_weights, save_weights, sha256
 
+TOLERANCE = 0.02
+"""Validation splits of some hundred images do not tell balanced accuracies apart that are nearer than this."""
 
-def bundle(folder: Path, sources: list[str], target: Path = BUNDLED, centre: bool = False) -> Path:
+
+def bundle(
+    folder: Path, sources: list[str], target: Path = BUNDLED, centre: bool = False, training_data: str = ""
+) -> Path:
     """Write NAME.safetensors and NAME.json to `target`.
 
     The validation images of `sources` are scored with both precisions; raises MaibenchError when one of them changes
     sides. centre: first move the last bias so that P = 0.5 is where the mean balanced accuracy over the validation
-    splits of `sources` is best.
+    splits of `sources` is as good as the best. training_data: in words, for the card, in place of names and
+    fingerprints.
     """
     detector = load_detector(str(folder))
     name = json.loads((folder / "config.json").read_text())["detector"]
@@ -40,17 +47,30 @@ def bundle(folder: Path, sources: list[str], target: Path = BUNDLED, centre: boo
     part = target / f".{name}.half.safetensors"
     save_weights(detector, part, half=True)
     load_weights(detector, part)
-    after = np.concatenate([_logits(detector, source)[1] for source in sources])
+    rescored = [_logits(detector, source) for source in sources]
+    after = np.concatenate([logits for _, logits in rescored])
     changed = int(((before > 0) != (after > 0)).sum())
     if changed:
         part.unlink()
         raise MaibenchError(f"half precision changes {changed} of {len(before)} decisions; nothing was bundled")
     part.replace(file)
     card = json.loads((folder / "card.json").read_text())
-    card |= {"weights": "bundled", "sha256": sha256(file)}
+    labels = np.concatenate([part for part, _ in rescored])
+    card |= {
+        "weights": "bundled",
+        "sha256": sha256(file),
+        "validation": {
+            f"{name}_{metric.__name__}": round(metric(y, x), 4)
+            for name, (y, x) in zip([open_data(source).name for source in sources], rescored, strict=True)
+            for metric in (auc, balanced_accuracy)
+        }
+        | {"threshold": round(fit_threshold(labels, after), 4)},
+    }
     card["notes"] = "stored in half precision" + (f"; options {options}" if options else "")
     if centre:
         card["notes"] += f"; the last bias was moved by {-shift:.2f}, fitted on validation splits alone"
+    if training_data:
+        card["training_data"] = training_data
     write_text(target / f"{name}.json", json.dumps(card, indent=2) + "\n")
     print(f"{file}: {file.stat().st_size:,} bytes; {len(before)} decisions equal, largest change of a logit "
           f"{np.abs(before - after).max():.4f}")  # fmt: skip
@@ -58,12 +78,13 @@ def bundle(folder: Path, sources: list[str], target: Path = BUNDLED, centre: boo
 
 
 def best_cut(scored: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The logit with the best mean balanced accuracy over several (labels, logits), each set counting alike; of equally
-    good cuts the middle one."""
+    """A logit with a good mean balanced accuracy over several (labels, logits), each set counting alike: of the cuts
+    within TOLERANCE of the best, the one nearest to 0, where the training put it."""
     cuts = np.unique(np.concatenate([logits for _, logits in scored]))
     cuts = (cuts[1:] + cuts[:-1]) / 2
     quality = np.array([np.mean([balanced_accuracy(y, x - cut) for y, x in scored]) for cut in cuts])
-    return float(np.median(cuts[quality >= quality.max() - 1e-9]))
+    good = cuts[quality >= quality.max() - TOLERANCE]
+    return float(good[np.abs(good).argmin()])
 
 
 def _move_bias(detector: Detector, shift: float) -> None:
@@ -74,7 +95,7 @@ def _move_bias(detector: Detector, shift: float) -> None:
 
 @torch.inference_mode()
 def _logits(detector: Detector, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """(labels, logits) of the readable images of a source's validation split, one by one."""
+    """(labels, logits), one a readable image, of a source's validation split."""
     labels, logits = [], []
     manifest = open_data(source)
     for row in manifest.split("validation").to_dict("records"):
@@ -92,8 +113,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", action="append", required=True)
     parser.add_argument("--centre", action="store_true", help="put P = 0.5 where the validation splits want it")
+    parser.add_argument("--training-data", default="", help="what it was trained on, in words")
     args = parser.parse_args()
-    bundle(args.folder, args.data, centre=args.centre)
+    bundle(args.folder, args.data, centre=args.centre, training_data=args.training_data)
 
 
 if __name__ == "__main__":

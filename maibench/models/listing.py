@@ -33,7 +33,7 @@ def list_models(pattern: str) -> RenderableType:
             continue
         reported = f"{card.reported.accuracy:.4f}" if card.reported and card.reported.accuracy else "–"
         trained = "unknown" if card.trained_on is None else f"{len(card.trained_on)} generators"
-        if weights in ("none", card.weights) and card.trained_on is None:
+        if card.trained_on is None and weights in ("none", "training split"):
             trained = "–"
         table.add_row(*map(escape, (name, parameters, weights, trained, reported, card.summary)))
     return table

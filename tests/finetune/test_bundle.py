@@ -48,10 +48,16 @@ def test_a_changed_decision_bundles_nothing(data_set, tmp_path: Path):
     assert not list(tmp_path.glob(".*.safetensors"))
 
 
-def test_the_best_cut_weighs_data_sets_alike_and_lies_in_the_middle_of_the_gap():
+def test_the_best_cut_weighs_data_sets_alike():
     large = (np.repeat([0, 1], 50), np.repeat([1.0, 3.0], 50))
     small = (np.array([0, 1]), np.array([1.5, 2.5]))
     assert bundle.best_cut([large, small]) == pytest.approx(2.0)
+
+
+def test_of_cuts_that_are_as_good_the_one_nearest_to_zero_is_taken():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    assert bundle.best_cut([(labels, np.array([-9.0, -8.0, -7.0, 1.0, 8.0, 9.0]))]) == pytest.approx(-3.0)
+    assert bundle.best_cut([(labels, np.array([-9.0, 2.0, 4.0, 6.0, 8.0, 9.0]))]) == pytest.approx(5.0)
 
 
 def test_centring_moves_every_logit_by_the_cut(data_set, tmp_path: Path):
