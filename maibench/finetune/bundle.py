@@ -90,7 +90,7 @@ def best_cut(scored: list[tuple[np.ndarray, np.ndarray]]) -> float:
 def _move_bias(detector: Detector, shift: float) -> None:
     last = [module for module in detector.modules() if isinstance(module, torch.nn.Linear)][-1]
     with torch.no_grad():
-        last.bias += shift
+        last.bias.add_(shift)
 
 
 @torch.inference_mode()

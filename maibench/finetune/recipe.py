@@ -20,12 +20,12 @@ class Augmentation(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    jpeg: float = Field(0.9, ge=0, le=1)
-    pair_jpeg: float = Field(0.5, ge=0, le=1)
+    jpeg: float = Field(default=0.9, ge=0, le=1)
+    pair_jpeg: float = Field(default=0.5, ge=0, le=1)
     quality: tuple[int, int] = (60, 96)
-    resize: float = Field(0.4, ge=0, le=1)
+    resize: float = Field(default=0.4, ge=0, le=1)
     scale: tuple[float, float] = (0.5, 1.0)
-    noise: float = Field(0.0, ge=0, le=1)
+    noise: float = Field(default=0.0, ge=0, le=1)
     flip: bool = True
     rotate: bool = False
 
@@ -51,7 +51,7 @@ class Recipe(BaseModel):
     warmup: int = Field(100, ge=0)
     batch_size: int = Field(32, ge=2)
     crop: int = Field(ge=32)
-    pairs: float = Field(0.0, ge=0, le=1)
+    pairs: float = Field(default=0.0, ge=0, le=1)
     averaging: float = Field(0.998, ge=0, lt=1)
     validate_every: int = Field(500, ge=1)
     seed: int = 0
