@@ -35,7 +35,7 @@ def test_shipped_runs_are_valid():
         ("detector: bailu\nlr: 1\nsteps: 1\ncrop: 64\nepochs: 3\n", "epochs"),
         ("detector: bailu\nlr: -1\nsteps: 1\ncrop: 64\n", "lr"),
         ("detector: bailu\nsteps: 1\ncrop: 64\n", "lr"),
-        ("just words", ""),
+        ("just words", "recipe.yaml"),
         ("a: [", "YAML"),
     ],
 )
