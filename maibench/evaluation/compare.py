@@ -82,11 +82,14 @@ def run_comparison(
     progress = progress or Progress()
     started = time.time()
     specs = label_specs(config.models)
-    manifest, plan = _open(config, specs, progress)
+    _check_options(config, specs)
+    detectors = _load(config, specs)
+    manifest, plan = _open(config, progress)
     folder = Path(config.out) if config.out else default_folder(manifest, list(specs))
     before = read_run(folder)
     check_same_request(folder, before, config.identity(), fresh)
-    detectors = _load(config, specs, manifest)
+    for detector in detectors.values():
+        _name_training_split(detector, manifest)
     make_folder(folder)
     again = time.time_ns() if fresh else before.get("again", 0)
     entries = []
@@ -123,9 +126,8 @@ def default_folder(manifest: Manifest, labels: list[str]) -> Path:
     return Path("results") / name
 
 
-def _open(config: RunConfig, specs: dict[str, str], progress: Progress) -> tuple[Manifest, Plan]:
-    """The data and what is to be scored of it; cheap mistakes in the request are told first."""
-    _check_options(config, specs)
+def _open(config: RunConfig, progress: Progress) -> tuple[Manifest, Plan]:
+    """The data and what is to be scored of it; a mistake in the perturbations is told before the demo is made."""
     perturbations = _perturbations(config.perturb)
     if config.data == "demo":
         progress.say("opening the demo (made on first use, under a minute)")
@@ -136,15 +138,16 @@ def _open(config: RunConfig, specs: dict[str, str], progress: Progress) -> tuple
     return manifest, make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
 
 
-def _load(config: RunConfig, specs: dict[str, str], manifest: Manifest) -> dict[str, Detector]:
-    detectors = {}
-    for label, spec in specs.items():
-        detector = load_detector(spec, device=_device(config.device), **config.options.get(label, {}))
-        if detector.fitted:
-            generators = set(manifest.split("train")["generator"]) - {"real"}
-            detector.card = detector.card.updated(trained_on=sorted(generators))
-        detectors[label] = detector
-    return detectors
+def _load(config: RunConfig, specs: dict[str, str]) -> dict[str, Detector]:
+    device = _device(config.device)
+    return {label: load_detector(spec, device=device, **config.options.get(label, {})) for label, spec in specs.items()}
+
+
+def _name_training_split(detector: Detector, manifest: Manifest) -> None:
+    """A fitted detector has seen the generators of the training split that it is fitted on."""
+    if detector.fitted:
+        generators = set(manifest.split("train")["generator"]) - {"real"}
+        detector.card = detector.card.updated(trained_on=sorted(generators))
 
 
 def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
@@ -160,7 +163,11 @@ def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
 def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
     for label, options in config.options.items():
         if label not in specs:
-            raise MaibenchError(f"--set {label}.…: no detector is called '{label}' here; there are: {', '.join(specs)}")
+            called = [name for name, spec in specs.items() if spec == label]
+            hint = f"; '{label}' is called '{called[0]}' in this run" if called else ""
+            raise MaibenchError(
+                f"--set {label}.…: no detector is called '{label}' here; there are: {', '.join(specs)}{hint}"
+            )
         if "device" in options:
             raise MaibenchError(f"--set {label}.device=…: the device is chosen for all detectors: --device")
 

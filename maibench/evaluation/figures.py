@@ -88,7 +88,7 @@ def plot_generators(summary: Summary, folder: str | Path) -> list[Path]:
     """Write generators.svg and generators.png: a panel a generator with every detector's ROC curve.
 
     A panel's second line gives its numbers of images, and "unseen" where some compared detector declares its
-    training data and none of those has seen the generator. Returns the paths.
+    training data and none of those has seen the generator ("where declared" if others do not say). Returns the paths.
     """
     with _style():
         from matplotlib.figure import Figure
@@ -124,8 +124,10 @@ def _panel(axes: Axes, rows: list[dict], names: list[str], curves: dict) -> None
     _frame(axes)
     axes.tick_params(labelsize=7)
     real, synthetic = (int(max(row[column] for row in rows)) for column in ("n_real", "n_synthetic"))
-    declared = [state for state in (was_seen(row.get("seen")) for row in rows) if state is not None]
-    unseen = " · unseen" if declared and not any(declared) else ""
+    states = [was_seen(row.get("seen")) for row in rows]
+    unseen = "" if True in states or False not in states else " · unseen"
+    if unseen and None in states:
+        unseen += " where declared"
     axes.set_title(_text(generator, 26), fontsize=9, loc="left", pad=14, fontweight="bold")
     axes.annotate(
         f"{synthetic:,} synthetic, {real:,} real{unseen}",

@@ -24,7 +24,7 @@ def write_notes(
         return ["every table is empty: no predictions"]
     present = metrics[metrics["n"] > 0]
     lines = [
-        *_notes_on_images(images),
+        *_notes_on_images(images.loc[evaluated.loc[evaluated["scored"], "image"].unique()]),
         *(f"no interval: {text.removeprefix('none: ')}" for text in present["interval"] if text.startswith("none")),
         *_notes_on_generators(per_generator, present),
         *_notes_on_classes(present, images),
@@ -50,8 +50,10 @@ def _naming_empty(text: str, frame: pd.DataFrame, column: str) -> list[str]:
 
 
 def _notes_on_images(images: pd.DataFrame) -> list[str]:
+    if images.empty:
+        return []
     synthetic, alone = images["label"].mean(), int(images["own_source"].sum())
-    lines = [f"the majority class is {100 * max(synthetic, 1 - synthetic):.1f} % of the images"]
+    lines = [f"the majority class is {100 * max(synthetic, 1 - synthetic):.1f} % of the scored images"]
     if alone:
         lines.append(f"{alone} of {len(images)} images have no source: each is its own, and the intervals assume so")
     return lines

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -31,6 +31,7 @@ COLUMNS = (
 )
 _TYPES = {"label": pa.int64(), "logit": pa.float64(), "score": pa.float64()}
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
+_NEEDED = ("path", "label", "generator", "logit")
 _NOTE = b"maibench"
 
 
@@ -146,13 +147,27 @@ def _read(file: Path) -> pd.DataFrame:
         frame = pq.read_table(file, partitioning=None).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise MaibenchError(f"{file}: not a whole Parquet file ({error}); remove it and run again") from error
-    needed = [name for name in COLUMNS if name not in ("image_id", "source", "split", "score", "status", "error")]
-    missing = [name for name in needed if name not in frame]
+    if "logit" not in frame and "score" in frame:  # other tools keep probabilities
+        from scipy.special import logit
+
+        frame["logit"] = logit(frame["score"].astype(float))
+    missing = [name for name in _NEEDED if name not in frame]
     if missing:
-        raise MaibenchError(f"{file}: the column '{missing[0]}' is missing; predictions need {', '.join(needed)}")
+        raise MaibenchError(
+            f"{file}: the column '{missing[0]}' is missing; predictions need {', '.join(_NEEDED)} (or score, a "
+            "probability, in place of logit)"
+        )
     for name in frame.columns[[isinstance(kind, pd.CategoricalDtype) for kind in frame.dtypes]]:
         frame[name] = frame[name].astype(object).infer_objects()  # a category takes no value that it does not know
-    defaults = {"image_id": "", "source": "", "split": "test", "status": "ok", "error": ""}
+    defaults = {
+        "image_id": "",
+        "source": "",
+        "split": "test",
+        "perturbation": "none",
+        "detector": unquote(file.parent.name),
+        "status": "ok",
+        "error": "",
+    }
     for name, value in defaults.items():
         frame[name] = frame[name].fillna(value) if name in frame else value
     if "score" not in frame:

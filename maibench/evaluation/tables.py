@@ -181,7 +181,9 @@ def headline(summary: Summary, run: dict) -> str:
         text += f", {data['split']} split"
     if rows:
         n, real, synthetic = (int(max(row[c] for row in rows)) for c in ("n", "n_real", "n_synthetic"))
+        fewest = int(min(row["n"] for row in rows))
         text += f": {n:,} images scored ({real:,} real, {synthetic:,} synthetic)"
+        text += f", by some detectors only {fewest:,}" if fewest < n else ""
     return one_line(text)
 
 
@@ -203,7 +205,10 @@ def remarks(summary: Summary, run: dict) -> list[str]:
     rows = summary.metrics.to_dict("records")
     lines = ["accuracy, balanced accuracy, TPR and TNR at P = 0.5"]
     if any(not is_empty(row.get("accuracy_fitted")) for row in rows):
-        lines[0] += "; fitted: accuracy at the threshold in brackets, fitted on the validation split alone"
+        lines[0] += (
+            "; fitted: accuracy at the threshold in brackets, fitted for balanced accuracy on the undisturbed "
+            "validation split alone"
+        )
     intervals = dict.fromkeys(row["interval"] for row in rows if not is_empty(row["accuracy_lo"]))
     if intervals:
         lines.append("in square brackets, 95 % intervals: " + "; ".join(intervals))

@@ -26,6 +26,8 @@ def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | No
     """
     if spec.partition(":")[0].endswith(".py"):
         return _ready(build(_class_from_file(spec), spec, options), weights, device)
+    if spec not in names() and "/" in spec and not Path(spec).exists():
+        raise MaibenchError(f"'{spec}': no such folder; name one that finetuning wrote, or see 'maibench models'")
     if spec not in names() and Path(spec).is_dir():
         return _from_folder(Path(spec), weights, device, options)
     detector = build(detector_class(spec), spec, options)

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -135,11 +136,22 @@ def test_files_of_somebody_else(tmp_path):
     assert read["split"].tolist() == ["test", "test"]
 
 
-@pytest.mark.parametrize("column", ["path", "label", "generator", "perturbation", "detector", "logit"])
+def test_probabilities_of_another_tool_are_enough(tmp_path):
+    folder = tmp_path / "predictions" / "their%20tool"
+    folder.mkdir(parents=True)
+    theirs = rows(["0", "1"])[["path", "label", "generator"]].assign(score=[0.5, 0.9])
+    theirs.to_parquet(folder / "all.parquet")
+    read = read_predictions(tmp_path)
+    assert read["logit"].tolist() == pytest.approx([0.0, np.log(9)])
+    assert read["perturbation"].tolist() == ["none", "none"]
+    assert read["detector"].tolist() == ["their tool", "their tool"]
+
+
+@pytest.mark.parametrize("column", ["path", "label", "generator", "logit"])
 def test_missing_column(tmp_path, column):
     folder = tmp_path / "predictions" / "theirs"
     folder.mkdir(parents=True)
-    rows(["0"]).drop(columns=column).to_parquet(folder / "all.parquet")
+    rows(["0"]).drop(columns=["score", column]).to_parquet(folder / "all.parquet")
     with pytest.raises(MaibenchError, match=rf"all\.parquet: the column '{column}' is missing"):
         read_predictions(tmp_path)
 

@@ -267,12 +267,12 @@ def test_without_real_images(predictions):
     assert summary.per_generator["tpr"].notna().all() and summary.per_generator["auc"].isna().all()
     told = [note for note in summary.notes if note.startswith("AUC is empty")]
     assert len(told) == 1 and told[0].endswith(": no real images")
-    assert "the majority class is 100.0 % of the images" in summary.notes
+    assert "the majority class is 100.0 % of the scored images" in summary.notes
 
 
 def test_notes_on_balance_and_on_low_false_positive_rates(predictions):
     notes = summarise(predictions, resamples=50).notes
-    assert "the majority class is 66.7 % of the images" in notes
+    assert "the majority class is 66.7 % of the scored images" in notes
     assert "tpr_at_fpr_1 needs at least 100 real images, there are 60" in notes
     assert not any("tpr_at_fpr_5" in note for note in notes)
     assert len(notes) == len(set(notes))
