@@ -58,7 +58,8 @@ def compare(
     perturb: Annotated[
         str | None,
         typer.Option(
-            help="jpeg:75, webp:80, resize:0.5, blur:1, noise:5, crop:0.8, chains with +; comma-separated. none is always among them."
+            help="jpeg:75, webp:80, resize:0.5, blur:1, noise:5, crop:0.8, chains with +; comma-separated; "
+            "none is always among them."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with the same keys; flags override it.")] = None,
