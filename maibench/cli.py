@@ -73,7 +73,9 @@ def compare(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [auto]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a batch. [32]")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that decode and preprocess. [one a core]")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most N images of a split, drawn at random.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most N images of a split, drawn at random, classes in their shares.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draw and the bootstrap. [0]")] = None,
     strict: Annotated[
         bool | None, typer.Option("--strict", help="Exit code 1 when an image failed.", show_default=False)

@@ -54,21 +54,29 @@ def make_plan(
 ) -> Plan:
     """The rows of `split` under every perturbation, then those of the validation split undisturbed, for thresholds.
 
-    limit: at most that many images of each split, drawn at random with `seed`, in the manifest's order.
+    limit: at most that many images of each split, drawn at random with `seed`, each class in its share of the split,
+    in the manifest's order.
     """
     batches: list[tuple[list[int], list[Perturbation]]] = []
     clean = [perturbation for perturbation in perturbations if perturbation.name == "none"]
     for name, wanted in ((split, perturbations), ("validation", clean)):
         if name == "validation" and name == split and batches:
             continue
-        rows = manifest.split(name).index.to_numpy()
-        if limit is not None and len(rows) > limit:
-            rows = np.sort(np.random.default_rng(seed).permutation(rows)[:limit])
+        rows = _draw(manifest.split(name), limit, seed)
         if wanted:
             batches += [
                 (rows[start : start + batch_size].tolist(), wanted) for start in range(0, len(rows), batch_size)
             ]
     return Plan(manifest, batches)
+
+
+def _draw(split: pd.DataFrame, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """The positions of the rows that are scored."""
+    if limit is None or len(split) <= limit:
+        return split.index.to_numpy()
+    shuffled = split.iloc[np.random.default_rng(seed).permutation(len(split))].groupby("label")
+    share = (shuffled.cumcount() + 1) / shuffled["label"].transform("size")
+    return np.sort(share.sort_values(kind="stable").index[:limit].to_numpy())
 
 
 def score(

@@ -233,3 +233,13 @@ def test_what_was_scored_before_an_interruption_is_kept(greys, dummies, tmp_path
     score(plan, [entry], 2, 10**8)
     assert sorted(entry.store.done()) == list(range(8))
     assert read_predictions(tmp_path)["path"].tolist() == manifest.rows["path"].tolist()
+
+
+def test_a_limit_keeps_the_shares_of_the_classes(data_set):
+    manifest = open_data(str(data_set(n_real=9, n_synthetic=3)))
+    labels = manifest.rows["label"]
+    for seed in range(5):
+        plan = make_plan(manifest, "test", [parse_perturbation("none")], 32, 4, seed)
+        chosen = [row for rows, _ in plan.batches for row in rows]
+        assert chosen == sorted(chosen)
+        assert labels[chosen].tolist() == [0, 0, 0, 1]
