@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 FACTOR = 4
 """Sides must be divisible by this: the nano autoencoders halve the picture twice. The published ones do it three times,
-but with a thousandth of their weights an eighth of the resolution only blurs."""
+but with a three-hundredth of their weights an eighth of the resolution only blurs."""
 
 
 _SHARED: dict[str, Any] = {
@@ -129,7 +129,7 @@ def save_autoencoder(model: torch.nn.Module, name: str, folder: Path, facts: dic
 def reconstruct(model: Any, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     """Encode and decode images of one size; the latent is the posterior's mean, so the result is deterministic.
 
-    `images`: uint8 arrays, height x width x 3, all alike, sides divisible by 8. Returns arrays of the same shape.
+    `images`: uint8 arrays, height x width x 3, all alike, sides divisible by FACTOR. Returns arrays of the same shape.
     """
     import torch
 

@@ -20,7 +20,7 @@ from maibench.datasets.autoencoders import FACTOR, load_autoencoder, reconstruct
 @dataclass(frozen=True)
 class Crop:
     """A real crop: `name` is unique and becomes the file's name; `pixels` uint8 height x width x 3, sides divisible by
-    8; `source` and `split` as in a manifest; `autoencoders`: by which ones it is to be reconstructed."""
+    FACTOR; `source` and `split` as in a manifest; `autoencoders`: by which ones it is to be reconstructed."""
 
     name: str
     pixels: NDArray[np.uint8]

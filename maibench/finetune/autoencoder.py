@@ -10,7 +10,6 @@ and without sampling: the demo decodes the posterior's mean). Only rows of split
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import random
 from pathlib import Path
@@ -21,15 +20,18 @@ import torch
 from PIL import Image
 
 from maibench.datasets.autoencoders import ARCHITECTURES, build_autoencoder, save_autoencoder
+from maibench.datasets.image import decode, read_file
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.readers import open_data
 
 CROP = 96
 
 
-def load_photographs(manifest: Path) -> list[np.ndarray]:
+def load_photographs(manifest: Manifest) -> list[np.ndarray]:
     """The real training photographs of a manifest, uint8 height x width x 3."""
-    with open(manifest, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "train" and row["label"] == "0"]
-    return [np.asarray(Image.open(manifest.parent / row["path"]).convert("RGB")) for row in rows]
+    rows = manifest.split("train")
+    paths = rows.loc[rows["label"] == 0, "path"]
+    return [decode(read_file(manifest.root, path).data) for path in paths]
 
 
 def random_batch(photographs: list[np.ndarray], size: int, rng: random.Random) -> torch.Tensor:
@@ -93,14 +95,14 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="a manifest with real rows of split train")
+    parser.add_argument("--data", required=True, help="a manifest with real rows of split train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--names", default=",".join(ARCHITECTURES))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    photographs = load_photographs(args.data)
+    photographs = load_photographs(open_data(args.data))
     for name in args.names.split(","):
         model, facts = train(name, photographs, args.steps, args.batch_size, args.seed)
         facts["trained_on"] = f"{len(photographs)} real photographs of split train"

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from maibench.datasets.image import decode, read_file
 from maibench.datasets.readers import open_data
-from maibench.errors import ImageError, MaibenchError
+from maibench.errors import MaibenchError
 from maibench.evaluation.files import write_text
 from maibench.evaluation.metrics import auc, balanced_accuracy
 from maibench.evaluation.thresholds import fit_threshold
+from maibench.finetune.validation import read_validation
 from maibench.models.base import Detector
 from maibench.models.loading import load_detector
 from maibench.models.weights import BUNDLED, load_weights, save_weights, sha256
@@ -37,9 +37,10 @@ def bundle(
     fingerprints.
     """
     detector = load_detector(str(folder))
-    name = json.loads((folder / "config.json").read_text())["detector"]
-    options = json.loads((folder / "config.json").read_text())["options"]
-    scored = [_logits(detector, source) for source in sources]
+    config = json.loads((folder / "config.json").read_text())
+    name, options = config["detector"], config["options"]
+    splits = [read_validation(open_data(source), detector) for source in sources]
+    scored = [(split.labels, split.logits(detector)) for split in splits]
     shift = best_cut(scored) if centre else 0.0
     _move_bias(detector, -shift)
     before = np.concatenate([logits for _, logits in scored]) - shift
@@ -47,21 +48,21 @@ def bundle(
     part = target / f".{name}.half.safetensors"
     save_weights(detector, part, half=True)
     load_weights(detector, part)
-    rescored = [_logits(detector, source) for source in sources]
-    after = np.concatenate([logits for _, logits in rescored])
+    rescored = [split.logits(detector) for split in splits]
+    after = np.concatenate(rescored)
     changed = int(((before > 0) != (after > 0)).sum())
     if changed:
         part.unlink()
         raise MaibenchError(f"half precision changes {changed} of {len(before)} decisions; nothing was bundled")
     part.replace(file)
     card = json.loads((folder / "card.json").read_text())
-    labels = np.concatenate([part for part, _ in rescored])
+    labels = np.concatenate([split.labels for split in splits])
     card |= {
         "weights": "bundled",
         "sha256": sha256(file),
         "validation": {
-            f"{name}_{metric.__name__}": round(metric(y, x), 4)
-            for name, (y, x) in zip([open_data(source).name for source in sources], rescored, strict=True)
+            f"{split.name}_{metric.__name__}": round(metric(split.labels, logits), 4)
+            for split, logits in zip(splits, rescored, strict=True)
             for metric in (auc, balanced_accuracy)
         }
         | {"threshold": round(fit_threshold(labels, after), 4)},
@@ -91,21 +92,6 @@ def _move_bias(detector: Detector, shift: float) -> None:
     last = [module for module in detector.modules() if isinstance(module, torch.nn.Linear)][-1]
     with torch.no_grad():
         last.bias.add_(shift)
-
-
-@torch.inference_mode()
-def _logits(detector: Detector, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """(labels, logits), one a readable image, of a source's validation split."""
-    labels, logits = [], []
-    manifest = open_data(source)
-    for row in manifest.split("validation").to_dict("records"):
-        try:
-            item = detector.preprocess(decode(read_file(manifest.root, row["path"]).data))
-        except ImageError:
-            continue
-        labels.append(row["label"])
-        logits.append(float(detector(detector.collate([item]))))
-    return np.array(labels), np.array(logits)
 
 
 def main() -> None:

@@ -15,15 +15,15 @@ import torch
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from maibench.datasets.image import decode, read_file
 from maibench.datasets.manifest import Manifest
-from maibench.errors import ImageError, MaibenchError
+from maibench.errors import MaibenchError
 from maibench.evaluation.files import make_folder, write_text, write_whole
 from maibench.evaluation.metrics import accuracy, auc
 from maibench.evaluation.thresholds import fit_threshold
 from maibench.finetune.augment import augment
 from maibench.finetune.recipe import Recipe
 from maibench.finetune.samples import SampleSource
+from maibench.finetune.validation import ValidationSplit, read_validation
 from maibench.models.base import Detector
 from maibench.models.registry import detector_class
 from maibench.models.weights import load_weights, save_weights, sha256
@@ -47,7 +47,8 @@ def train(
     model: Detector = detector_class(recipe.detector)(**recipe.options).to(device)
     if recipe.start:
         load_weights(model, Path(recipe.start))
-    validation = [part for manifest in manifests if (part := _validation(manifest, model, recipe.exclude))]
+    splits = [read_validation(manifest, model, recipe.exclude) for manifest in manifests]
+    validation = [split for split in splits if split.has_both_classes]
     if not validation:
         raise MaibenchError("none of the data has a validation split with both classes; the best weights need one")
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
@@ -100,26 +101,12 @@ def _batch(source: SampleSource, recipe: Recipe, model: Detector, step: int) -> 
     return batch, torch.tensor([float(sample.label) for sample in samples])
 
 
-def _validation(manifest: Manifest, model: Detector, exclude: list[str]) -> tuple[str, list[Any], np.ndarray] | None:
-    """(name, preprocessed images, labels) of a manifest's validation split; None where it lacks a class."""
-    items, labels = [], []
-    for row in manifest.split("validation").to_dict("records"):
-        if row["generator"] in exclude:
-            continue
-        try:
-            items.append(model.preprocess(decode(read_file(manifest.root, row["path"]).data)))
-            labels.append(row["label"])
-        except ImageError:
-            continue  # the data set's own audit and every comparison name it; here it only cannot be validated on
-    return (manifest.name, items, np.array(labels)) if len(set(labels)) == 2 else None
-
-
 def _validate(
     out: Path,
     step: int,
     state: dict[str, Any],
     average: AveragedModel,
-    validation: list[tuple[str, list[Any], np.ndarray]],
+    validation: list[ValidationSplit],
     recipe: Recipe,
     source: SampleSource,
     manifests: list[Manifest],
@@ -130,11 +117,11 @@ def _validate(
     update_bn((_batch(source, recipe, model, number)[0].to(model.device) for number in range(1, 17)), average)
     scores: dict[str, float] = {}
     everything: list[tuple[np.ndarray, np.ndarray]] = []
-    for name, items, labels in validation:
-        logits = _logits(model, items)
-        scores[f"{name}_auc"] = auc(labels, logits)
-        scores[f"{name}_accuracy"] = accuracy(labels, logits)
-        everything.append((labels, logits))
+    for split in validation:
+        logits = split.logits(model)
+        scores[f"{split.name}_auc"] = auc(split.labels, logits)
+        scores[f"{split.name}_accuracy"] = accuracy(split.labels, logits)
+        everything.append((split.labels, logits))
     mean = float(np.mean([value for name, value in scores.items() if name.endswith("_auc")]))
     told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
     say(f"step {step} of {recipe.steps}: loss {state['loss']:.3f}, {told}")
@@ -144,17 +131,6 @@ def _validate(
         labels, logits = (np.concatenate(part) for part in zip(*everything, strict=True))
         scores["threshold"] = fit_threshold(labels, logits)
         _export(out, model, recipe, source, manifests, step, scores)
-
-
-@torch.inference_mode()
-def _logits(model: Detector, items: list[Any], size: int = 16) -> np.ndarray:
-    model.eval()
-    batches = [model.collate(items[start : start + size]) for start in range(0, len(items), size)]
-    return torch.cat([model(_moved(batch, model.device)).float().cpu() for batch in batches]).double().numpy()
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    return [item.to(device) for item in batch] if isinstance(batch, list) else batch.to(device)
 
 
 def _export(

@@ -10,8 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from maibench.datasets.readers import open_data
 from maibench.errors import MaibenchError
 from maibench.finetune import bundle
+from maibench.finetune.validation import read_validation
 from maibench.models.bailu import Bailu
 from maibench.models.loading import load_detector
 from maibench.models.weights import save_weights, sha256
@@ -64,8 +66,10 @@ def test_centring_moves_every_logit_by_the_cut(data_set, tmp_path: Path):
     torch.manual_seed(0)
     folder = folder_of(Bailu(), tmp_path / "run")
     source = str(data_set(n_real=6, n_synthetic=6, splits=("validation",)))
-    labels, logits = bundle._logits(load_detector(str(folder)), source)
+    before = load_detector(str(folder))
+    split = read_validation(open_data(source), before)
+    labels, logits = split.labels, split.logits(before)
     bundle.bundle(folder, [source], tmp_path, centre=True)
-    moved = bundle._logits(load_detector("bailu", weights=tmp_path / "bailu.safetensors"), source)[1]
+    moved = split.logits(load_detector("bailu", weights=tmp_path / "bailu.safetensors"))
     assert moved == pytest.approx(logits - bundle.best_cut([(labels, logits)]), abs=0.02)
     assert "moved by" in json.loads((tmp_path / "bailu.json").read_text())["notes"]
