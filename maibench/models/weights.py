@@ -67,18 +67,25 @@ def load_weights(detector: Detector, file: Path, expected_sha256: str = "") -> N
 def save_weights(detector: Detector, file: Path, half: bool = False) -> None:
     """Write a detector's tensors as safetensors, floating-point ones in half precision when asked; whole or not at
     all. Raises OSError when the disk refuses."""
+    import torch
+
+    tensors = detector.state_dict()
+    if half:
+        wide = (torch.float32, torch.float64)
+        tensors = {name: value.half() if value.dtype in wide else value for name, value in tensors.items()}
+    write_tensors(tensors, file)
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """Write tensors as safetensors, whole or not at all. Raises OSError when the disk refuses."""
     import os
 
-    import torch
     from safetensors.torch import save
 
-    tensors = {}
-    for name, value in detector.state_dict().items():
-        value = value.detach().cpu().contiguous()
-        tensors[name] = value.half() if half and value.dtype in (torch.float32, torch.float64) else value
     part = file.with_name(file.name + ".part")
     try:
-        part.write_bytes(save(tensors))  # not save_file: a full disk has to be an OSError
+        # not save_file: a full disk has to be an OSError
+        part.write_bytes(save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}))
         os.replace(part, file)
     finally:
         part.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from maibench.errors import MaibenchError
 from maibench.models.moondream.config import MoondreamConfig
 from maibench.models.moondream.model import MoondreamModel
-from maibench.models.weights import read_tensors
+from maibench.models.weights import read_tensors, write_tensors
 
 IGNORED = "model.region."
 """Pointing and detection heads: never asked here."""
@@ -59,6 +59,15 @@ def to_official(model: MoondreamModel) -> dict[str, Tensor]:
     if unnamed := set(state) - {key for _, own in _names(model) for key in own}:
         raise RuntimeError(f"tensors without an official name: {sorted(unnamed)}")
     return official
+
+
+def save_folder(model: MoondreamModel, folder: Path, half: bool = False) -> None:
+    """Write model.safetensors and config.json, laid out as the official repository; in half precision when asked."""
+    tensors = {name: tensor.half() if half else tensor for name, tensor in to_official(model).items()}
+    write_tensors(tensors, folder / "model.safetensors")
+    settings = model.settings.model_dump(exclude_defaults=True)
+    content = {"architectures": ["HfMoondream"], "model_type": "moondream1", "config": settings}
+    (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _ours(name: str, tensor: Tensor, model: MoondreamModel) -> dict[str, Tensor]:

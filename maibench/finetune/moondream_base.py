@@ -1,0 +1,284 @@
+"""Train a small moondream from scratch: vision and text together, on captions and questions about pictures that are
+made as they are needed (`datasets/questions.py`). The result is a folder laid out as the official repository.
+
+python -m maibench.finetune.moondream_base configs/finetune/moondream_nano_base.yaml --data MANIFEST --out FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from maibench.datasets.image import decode, read_file
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.questions import Example, make_example
+from maibench.datasets.readers import open_data
+from maibench.errors import ImageError, MaibenchError
+from maibench.evaluation.files import make_folder, write_text, write_whole
+from maibench.models.moondream.checkpoint import save_folder
+from maibench.models.moondream.config import QUESTION, MoondreamConfig
+from maibench.models.moondream.model import Images, MoondreamModel
+
+Pixels = NDArray[np.uint8]
+
+KEPT = 640
+"""Larger photographs are kept as their middle KEPT x KEPT pixels."""
+
+SPECIAL = ("<|endoftext|>", "<|1|>", "<|2|>", "<|3|>")
+"""Ids 0 to 3, as in the official templates: BOS and EOS, then the three marks of a prompt."""
+
+
+class BaseRecipe(BaseModel):
+    """How the base is trained. model: the `config` entry of config.json, without its templates, which follow from the
+    tokenizer that is fitted here. questions: asked about one picture, its caption aside."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: dict[str, dict[str, int]]
+    steps: int
+    batch_size: int
+    lr: float
+    warmup: int
+    weight_decay: float
+    averaging: float
+    questions: int = 8
+    validate_every: int = 500
+    seed: int = 0
+
+
+def train(recipe: BaseRecipe, manifests: list[Manifest], out: Path) -> Path:
+    """Train on the real images of the train splits, say how it does on the validation splits, and write `out`. The
+    same call goes on from the last checkpoint."""
+    make_folder(out)
+    torch.manual_seed(recipe.seed)
+    photographs = _photographs(manifests, "train")
+    held_out = _photographs(manifests, "validation")
+    print(f"{len(photographs)} photographs to train on, {len(held_out)} to validate on", flush=True)
+    tokenizer = fit_tokenizer(photographs, recipe.model["text"]["vocab_size"])
+    settings = MoondreamConfig.model_validate(
+        {**recipe.model, "tokenizer": {"bos_id": 0, "eos_id": 0, "templates": templates(tokenizer)}}
+    )
+    model = MoondreamModel(settings)
+    _whiten_patches(model, photographs, recipe.seed)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+    file = out / "checkpoint.pt"
+    parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
+    done = 0
+    if file.is_file():
+        content = torch.load(file, weights_only=True)
+        if content["recipe"] != recipe.model_dump_json():
+            raise MaibenchError(f"{out}: holds a checkpoint of another recipe; choose another --out or remove it")
+        done = content["step"]
+        for name, part in parts.items():
+            part.load_state_dict(content[name])
+
+    def batch(step: int) -> tuple[Images, Packed]:
+        rng = np.random.default_rng([recipe.seed, step])
+        examples = [make_example(photographs[rng.integers(len(photographs))], rng) for _ in range(recipe.batch_size)]
+        return model.stack([model.crop(e.pixels) for e in examples]), pack(examples, tokenizer, settings, recipe)
+
+    mean_loss = math.nan
+    with ThreadPoolExecutor(1) as pool:
+        upcoming = pool.submit(batch, done + 1)
+        for step in range(done + 1, recipe.steps + 1):
+            images, packed = upcoming.result()
+            upcoming = pool.submit(batch, step + 1)
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.lr * _schedule(step, recipe)
+            model.train()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = model(images, packed.ids, packed.visible, packed.positions)
+            loss = F.cross_entropy(logits.float().flatten(0, 1), packed.targets.flatten(), ignore_index=-100)
+            if not torch.isfinite(loss):
+                raise MaibenchError(f"the loss is {loss.item()} at step {step}; the last checkpoint in {out} is kept")
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            average.update_parameters(model)
+            mean_loss = loss.item() if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss.item()
+            if step % recipe.validate_every == 0 or step == recipe.steps:
+                right = answered(average.module, held_out, tokenizer, recipe)
+                told = ", ".join(f"{question} {share:.2f}" for question, share in sorted(right.items()))
+                print(f"step {step} of {recipe.steps}: loss {mean_loss:.3f}; right: {told}", flush=True)
+                content = {name: part.state_dict() for name, part in parts.items()}
+                content |= {"step": step, "recipe": recipe.model_dump_json()}
+                write_whole(file, lambda part, content=content: torch.save(content, part))
+                save_folder(average.module, out)
+                tokenizer.save(str(out / "tokenizer.json"))
+                write_text(out / "validation.json", json.dumps({"step": step, **right}, indent=2) + "\n")
+    return out
+
+
+def fit_tokenizer(photographs: list[Pixels], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE over the sentences that the pictures come with: any text can be written, these are short."""
+    rng = np.random.default_rng(0)
+    examples = [make_example(photographs[rng.integers(len(photographs))], rng) for _ in range(2000)]
+    texts = [text for e in examples for text in (e.caption, *(part for pair in e.questions for part in pair))]
+    texts += [QUESTION, "query", "caption", "short"] * 100
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            special_tokens=[AddedToken(text, special=True) for text in SPECIAL],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return tokenizer
+
+
+def templates(tokenizer: Tokenizer) -> dict[str, dict[str, list[int]]]:
+    """The official templates, with this tokenizer's words for the tasks."""
+    query, caption, short = (tokenizer.encode(word).ids for word in ("query", "caption", "short"))
+    return {
+        "query": {"prefix": [1, *query, 2], "suffix": [3]},
+        "caption": {"short": [1, *caption, 2, *short, 3]},
+    }
+
+
+class Packed:
+    """Several prompts with their answers behind one image: ids, targets (-100 where nothing is learnt), positions, all
+    (n, t), and what sees what, (n, t, t). Every prompt sees the image and itself only."""
+
+    def __init__(self, segments: list[list[tuple[list[int], list[int]]]]) -> None:
+        length = max(sum(len(prompt) + len(answer) - 1 for prompt, answer in row) for row in segments)
+        n = len(segments)
+        self.ids = torch.zeros(n, length, dtype=torch.long)
+        self.targets = torch.full((n, length), -100)
+        self.positions = torch.zeros(n, length, dtype=torch.long)
+        self.visible = torch.eye(length, dtype=torch.bool).repeat(n, 1, 1)
+        for index, row in enumerate(segments):
+            start = 0
+            for prompt, answer in row:
+                ids = [*prompt, *answer]
+                end = start + len(ids) - 1  # the last token is only ever predicted
+                self.ids[index, start:end] = torch.tensor(ids[:-1])
+                self.targets[index, start + len(prompt) - 1 : end] = torch.tensor(answer)
+                self.positions[index, start:end] = torch.arange(end - start)
+                self.visible[index, start:end, start:end] = torch.ones(end - start, end - start).tril().bool()
+                start = end
+
+
+def pack(examples: list[Example], tokenizer: Tokenizer, settings: MoondreamConfig, recipe: BaseRecipe) -> Packed:
+    """The caption and the first questions of every example, in the templates, each answer ended by EOS."""
+    template = settings.tokenizer.templates["caption"]
+    assert template is not None
+    end = [settings.tokenizer.eos_id]
+    rows = []
+    for example in examples:
+        row = [(template["short"], tokenizer.encode(example.caption).ids + end)]
+        for question, answer in example.questions[: recipe.questions]:
+            row.append((settings.query(tokenizer.encode(question).ids), tokenizer.encode(answer).ids + end))
+        rows.append(row)
+    return Packed(rows)
+
+
+@torch.inference_mode()
+def answered(
+    model: MoondreamModel, photographs: list[Pixels], tokenizer: Tokenizer, recipe: BaseRecipe, count: int = 160
+) -> dict[str, float]:
+    """The share of right first answers to each question, over `count` pictures of held-out photographs: every token of
+    the answer is the likeliest one, given those before it."""
+    model.eval()
+    rng = np.random.default_rng(recipe.seed + 1)
+    examples = [make_example(photographs[index % len(photographs)], rng) for index in range(count)]
+    right: dict[str, list[bool]] = {}
+    for start in range(0, count, 16):
+        some = examples[start : start + 16]
+        everything = recipe.model_copy(update={"questions": max(len(e.questions) for e in some)})
+        packed = pack(some, tokenizer, model.settings, everything)
+        images = model.stack([model.crop(example.pixels) for example in some])
+        hits = model(images, packed.ids, packed.visible, packed.positions).argmax(-1) == packed.targets
+        for row, example in enumerate(some):
+            learnt = (packed.targets[row] != -100).nonzero().flatten().tolist()
+            names = ["caption", *(question for question, _ in example.questions)]
+            for name, places in zip(names, _runs(learnt, packed.targets[row], model), strict=True):
+                right.setdefault(name, []).append(bool(hits[row, places].all()))
+    return {name: round(float(np.mean(values)), 3) for name, values in right.items()}
+
+
+def _runs(places: list[int], targets: Tensor, model: MoondreamModel) -> list[list[int]]:
+    """Split the places of answer tokens after every EOS."""
+    runs: list[list[int]] = [[]]
+    for place in places:
+        runs[-1].append(place)
+        if targets[place] == model.settings.tokenizer.eos_id:
+            runs.append([])
+    return runs[:-1]
+
+
+def _photographs(manifests: list[Manifest], split: str) -> list[Pixels]:
+    found = []
+    for manifest in manifests:
+        rows = manifest.split(split)
+        for path in rows["path"][rows["label"] == 0]:
+            try:
+                pixels = decode(read_file(manifest.root, path).data)
+            except ImageError:  # real collections hold some that do not decode
+                continue
+            if min(pixels.shape[:2]) >= 128:
+                top, left = (max(0, side - KEPT) // 2 for side in pixels.shape[:2])
+                found.append(np.ascontiguousarray(pixels[top : top + KEPT, left : left + KEPT]))
+    if not found:
+        raise MaibenchError(f"none of the data has real images of at least 128 pixels in split '{split}'")
+    return found
+
+
+def _whiten_patches(model: MoondreamModel, photographs: list[Pixels], seed: int) -> None:
+    """Start the patch embedding as a whitening of the pictures' patches (their leading principal components at equal
+    variance): what generators and editors leave is fine detail, which a random start drowns in brightness."""
+    rng = np.random.default_rng(seed)
+    patch = model.settings.vision.enc_patch_size
+    crops = [model.crop(make_example(photographs[rng.integers(len(photographs))], rng).pixels)[0] for _ in range(64)]
+    pixels = torch.cat(crops).permute(0, 3, 1, 2).double().div(127.5).sub(1)
+    patches = F.unfold(pixels, patch, stride=patch).transpose(1, 2).flatten(0, 1)
+    mean = patches.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov(patches.T))
+    weight = (vectors / (values + 1e-4).sqrt()).T.flip(0)[: model.settings.vision.enc_dim]
+    embedding = getattr(model.vision, "vision_model", model.vision).embeddings.patch_embedding
+    with torch.no_grad():
+        embedding.weight.copy_(weight.unflatten(1, (3, patch, patch)))
+        embedding.bias.copy_(-weight @ mean)
+
+
+def _schedule(step: int, recipe: BaseRecipe) -> float:
+    """Linear warm-up, then half a cosine down to a fiftieth."""
+    if step <= recipe.warmup:
+        return step / recipe.warmup
+    share = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", action="append", required=True, help="a SOURCE; may be repeated")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    recipe = BaseRecipe.model_validate(yaml.safe_load(args.recipe.read_text()))
+    train(recipe, [open_data(source) for source in args.data], args.out)
+
+
+if __name__ == "__main__":
+    main()
