@@ -83,9 +83,9 @@ def run_comparison(
     started = time.time()
     specs = label_specs(config.models)
     _check_options(config, specs)
-    detectors = _load(config, specs)
+    detectors, specs = _load(config, specs)
     manifest, plan = _open(config, progress)
-    folder = Path(config.out) if config.out else default_folder(manifest, list(specs))
+    folder = Path(config.out) if config.out else default_folder(manifest, list(label_specs(config.models)))
     before = read_run(folder)
     check_same_request(folder, before, config.identity(), fresh)
     for detector in detectors.values():
@@ -138,9 +138,23 @@ def _open(config: RunConfig, progress: Progress) -> tuple[Manifest, Plan]:
     return manifest, make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
 
 
-def _load(config: RunConfig, specs: dict[str, str]) -> dict[str, Detector]:
+def _load(config: RunConfig, specs: dict[str, str]) -> tuple[dict[str, Detector], dict[str, str]]:
+    """The detectors and their SPECs, by the labels of their rows."""
     device = _device(config.device)
-    return {label: load_detector(spec, device=device, **config.options.get(label, {})) for label, spec in specs.items()}
+    detectors: dict[str, Detector] = {}
+    labelled: dict[str, str] = {}
+    for label, spec in specs.items():
+        detector = load_detector(spec, device=device, **config.options.get(label, {}))
+        try:
+            detector.check_ready()
+        except MaibenchError as error:
+            raise MaibenchError(f"{label}: {error}") from error
+        is_given = f"{label}={spec}" in {model.replace(" ", "") for model in config.models}
+        row = detector.row_name if detector.row_name and label == spec and not is_given else label
+        if row in detectors or (row != label and row in specs):
+            raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
+        detectors[row], labelled[row] = detector, spec
+    return detectors, labelled
 
 
 def _name_training_split(detector: Detector, manifest: Manifest) -> None:
@@ -199,8 +213,13 @@ def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: in
     """Names one computation: the same key means the same predictions."""
     perturbations = [p.name for p in plan.batches[0][1]] if plan.batches else []
     rows = hashlib.sha256(json.dumps([rows for rows, _ in plan.batches]).encode()).hexdigest()
-    facts = [code, config.backend, "float32", detector.device.type, plan.manifest.fingerprint, perturbations, rows]
+    facts = [code, config.backend, _dtype(detector), detector.device.type, plan.manifest.fingerprint, perturbations, rows]
     return hashlib.sha256(json.dumps([*facts, config.max_pixels, again]).encode()).hexdigest()[:16]
+
+
+def _dtype(detector: Detector) -> str:
+    """What it computes in: the type of its parameters."""
+    return str(next((p.dtype for p in detector.parameters()), "float32")).removeprefix("torch.")
 
 
 def _say_what_changed(entries: list[Entry], before: dict[str, Any], fresh: bool, progress: Progress) -> None:
@@ -239,7 +258,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "key": entry.store.key,
         "fingerprint": entry.code,
         "device": detector.device.type,
-        "dtype": "float32",
+        "dtype": _dtype(detector),
         "backend": "torch",
         "parameters": detector.parameter_count(),
         "failure": entry.failure,

@@ -124,18 +124,18 @@ def _score_batch(entry: Entry, job: Job, images: list[Prepared]) -> tuple[list[d
         reasons = [_reason(entry, image, perturbation.name) for image in images]
         usable = [index for index, reason in enumerate(reasons) if not reason]
         logits = np.full(len(images), np.nan)
+        unsure = np.zeros(len(images), dtype=bool)
         if usable:
             started = time.perf_counter()
             items = [images[index].items[entry.label, perturbation.name] for index in usable]
-            found, problem = _forward(entry.detector, items)
+            logits[usable], unsure[usable], problem = _forward(entry.detector, items)
             seconds += time.perf_counter() - started
-            logits[usable] = found
             for index in usable:
                 if problem or np.isnan(logits[index]):
                     reasons[index] = problem or "the detector returned NaN"
         rows += [
-            _row(entry.label, perturbation.name, row, image, logit, reason)
-            for row, image, logit, reason in zip(job.rows, images, logits, reasons, strict=True)
+            _row(entry.label, perturbation.name, row, image, logit, "unsure" if doubt else "ok", reason)
+            for row, image, logit, doubt, reason in zip(job.rows, images, logits, unsure, reasons, strict=True)
         ]
     return rows, seconds
 
@@ -147,20 +147,19 @@ def _reason(entry: Entry, image: Prepared, perturbation: str) -> str:
     return str(item) if isinstance(item, Failure) else ""
 
 
-def _forward(detector: Detector, items: list[Any]) -> tuple[NDArray[np.float64], str]:
-    """Logits of a batch, or NaN and the reason: a detector that fails does not stop the others."""
+def _forward(detector: Detector, items: list[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_], str]:
+    """Logits of a batch and which are unsure, or NaN and the reason: a detector that fails does not stop the others."""
+    nothing = np.full(len(items), np.nan), np.zeros(len(items), dtype=bool)
     try:
         with torch.inference_mode():
-            logits = detector(to_device(detector.collate(items), detector.device))
-        values = logits.detach().to("cpu", torch.float64).numpy()
+            logits, unsure = detector.answer(to_device(detector.collate(items), detector.device))
+        values, doubts = logits.to("cpu", torch.float64).numpy(), unsure.cpu().numpy()
     except Exception as error:  # whatever a plug-in raises
-        return np.full(len(items), np.nan), f"{type(error).__name__}: {error}".splitlines()[0]
+        return *nothing, f"{type(error).__name__}: {error}".splitlines()[0]
     if values.shape != (len(items),):
-        return (
-            np.full(len(items), np.nan),
-            f"returned logits of shape {list(values.shape)} for {len(items)} images; expected [{len(items)}]",
-        )
-    return values, ""
+        wrong = f"returned logits of shape {list(values.shape)} for {len(items)} images; expected [{len(items)}]"
+        return *nothing, wrong
+    return values, doubts, ""
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -174,7 +173,9 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def _row(label: str, perturbation: str, row: Row, image: Prepared, logit: float, reason: str) -> dict[str, Any]:
+def _row(
+    label: str, perturbation: str, row: Row, image: Prepared, logit: float, status: str, reason: str
+) -> dict[str, Any]:
     return {
         "image_id": image.image_id,
         "path": row["path"],
@@ -186,7 +187,7 @@ def _row(label: str, perturbation: str, row: Row, image: Prepared, logit: float,
         "detector": label,
         "logit": None if reason else logit,
         "score": None if reason else float(expit(logit)),
-        "status": "failed" if reason else "ok",
+        "status": "failed" if reason else status,
         "error": reason,
     }
 

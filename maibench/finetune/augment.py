@@ -15,7 +15,7 @@ Pixels = NDArray[np.uint8]
 
 
 def augment(samples: list[Sample], crop: int, settings: Augmentation, seed: tuple[int, ...]) -> list[Pixels]:
-    """uint8 crops of `crop` x `crop` pixels, one a sample. What is drawn depends on `seed` and a sample's pair alone,
+    """uint8 crops of `crop` x `crop` pixels (smaller where the image is), one a sample. What is drawn depends on `seed` and a sample's pair alone,
     or on its place where it has none; so both sides of a pair are cut, resized and compressed alike."""
     crops = []
     for place, sample in enumerate(samples):
@@ -26,6 +26,7 @@ def augment(samples: list[Sample], crop: int, settings: Augmentation, seed: tupl
 
 def _augment(sample: Sample, crop: int, settings: Augmentation, rng: np.random.Generator) -> Pixels:
     pixels = sample.pixels
+    crop = min(crop, *pixels.shape[:2])
     if rng.random() < settings.resize:
         pixels = _resize(pixels, rng.uniform(*settings.scale), crop, rng)
     top, left = (rng.integers(side - crop + 1) for side in pixels.shape[:2])

@@ -29,9 +29,9 @@ from maibench.datasets.questions import Example, make_example
 from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.files import make_folder, write_text, write_whole
-from maibench.models.moondream.checkpoint import save_folder
 from maibench.models.moondream.config import QUESTION, MoondreamConfig
 from maibench.models.moondream.model import Images, MoondreamModel
+from maibench.models.moondream.tensors import save_folder
 
 Pixels = NDArray[np.uint8]
 
@@ -185,11 +185,12 @@ def pack(examples: list[Example], tokenizer: Tokenizer, settings: MoondreamConfi
     template = settings.tokenizer.templates["caption"]
     assert template is not None
     end = [settings.tokenizer.eos_id]
+    prefix, suffix = settings.query_template()
     rows = []
     for example in examples:
         row = [(template["short"], tokenizer.encode(example.caption).ids + end)]
         for question, answer in example.questions[: recipe.questions]:
-            row.append((settings.query(tokenizer.encode(question).ids), tokenizer.encode(answer).ids + end))
+            row.append(([*prefix, *tokenizer.encode(question).ids, *suffix], tokenizer.encode(answer).ids + end))
         rows.append(row)
     return Packed(rows)
 

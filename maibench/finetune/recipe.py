@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maibench.errors import MaibenchError
@@ -30,10 +31,26 @@ class Augmentation(BaseModel):
     rotate: bool = False
 
 
+class Lora(BaseModel):
+    """A low-rank adapter (arXiv 2106.09685) in place of training every weight; the defaults are Bi-LoRA's.
+
+    targets: a regular expression over the whole names of the linear layers that get one; by default the attention and
+    MLP projections of the decoder.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: str = r"text\.model\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|dense)|mlp\.(fc1|fc2))"
+
+
 class Recipe(BaseModel):
     """How a detector is trained.
 
-    detector, options: a name of the registry and its options. crop: pixels a side. pairs: the share of a batch that is
+    detector, options: a name of the registry and its options. lora: train an adapter, the rest is frozen. crop: pixels
+    a side, or [least, most], drawn anew for every step, where the detector takes any size. pairs: the share of a batch that is
     made of photographs beside their own reconstructions. start: a safetensors file to begin with, "" for fresh weights;
     relative paths are relative to where the command runs. exclude: generators that are never trained on.
     """
@@ -42,6 +59,7 @@ class Recipe(BaseModel):
 
     detector: str
     options: dict[str, Any] = {}
+    lora: Lora | None = None
     start: str = ""
     source: str = ""
     optimiser: Literal["adamw", "rmsprop"] = "adamw"
@@ -50,13 +68,22 @@ class Recipe(BaseModel):
     steps: int = Field(ge=1)
     warmup: int = Field(100, ge=0)
     batch_size: int = Field(32, ge=2)
-    crop: int = Field(ge=32)
+    crop: Annotated[int, Field(ge=32)] | tuple[Annotated[int, Field(ge=32)], int]
     pairs: float = Field(default=0.0, ge=0, le=1)
     averaging: float = Field(0.998, ge=0, lt=1)
     validate_every: int = Field(500, ge=1)
     seed: int = 0
     exclude: list[str] = []
     augmentation: Augmentation = Augmentation()
+
+    @property
+    def smallest_crop(self) -> int:
+        """The least pixels a side that a training image needs."""
+        return self.crop if isinstance(self.crop, int) else self.crop[0]
+
+    def draw_crop(self, rng: np.random.Generator) -> int:
+        """Pixels a side of one step's crops."""
+        return self.crop if isinstance(self.crop, int) else int(rng.integers(self.crop[0], self.crop[1] + 1))
 
 
 def read_recipe(file: Path) -> Recipe:

@@ -12,27 +12,29 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from maibench.datasets.manifest import Manifest
 from maibench.errors import MaibenchError
 from maibench.evaluation.files import make_folder, write_text, write_whole
 from maibench.evaluation.metrics import accuracy, auc
+from maibench.evaluation.scoring import to_device
 from maibench.evaluation.thresholds import fit_threshold
 from maibench.finetune.augment import augment
 from maibench.finetune.recipe import Recipe
 from maibench.finetune.samples import SampleSource
 from maibench.finetune.validation import ValidationSplit, read_validation
 from maibench.models.base import Detector
+from maibench.models.loading import build, load_detector
 from maibench.models.registry import detector_class
-from maibench.models.weights import load_weights, save_weights, sha256
+from maibench.models.weights import load_weights, sha256
 
 
 def train(
     recipe: Recipe, manifests: list[Manifest], out: Path, device: str = "cpu", say: Callable[[str], None] = print
 ) -> Path:
-    """Train and write a folder that `load_detector` loads: config.json, model.safetensors, card.json, curve.csv.
+    """Train and write a folder that `load_detector` loads: config.json, model.safetensors (with `lora` a PEFT adapter),
+    card.json, curve.csv.
 
     The best weights by the mean AUC over the manifests' validation splits are kept. The same call goes on from the
     last checkpoint. Raises MaibenchError for data without both classes or a validation split, and for a loss that is
@@ -40,13 +42,11 @@ def train(
     """
     make_folder(out)
     torch.manual_seed(recipe.seed)
-    source = SampleSource(manifests, recipe.exclude, recipe.crop)
+    source = SampleSource(manifests, recipe.exclude, recipe.smallest_crop)
     if source.skipped:
         say(f"{len(source.skipped)} training images are left out (unreadable, or smaller than the crop)")
     say(f"{len(source.images)} images of {len(source.generators)} generators and real ones, {len(source.pairs)} pairs")
-    model: Detector = detector_class(recipe.detector)(**recipe.options).to(device)
-    if recipe.start:
-        load_weights(model, Path(recipe.start))
+    model = _model(recipe, device)
     splits = [read_validation(manifest, model, recipe.exclude) for manifest in manifests]
     validation = [split for split in splits if split.has_both_classes]
     if not validation:
@@ -63,8 +63,7 @@ def train(
                 group["lr"] = recipe.lr * _schedule(step, recipe)
             model.train()
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-                logits = model(batch.to(device))
-            loss = F.binary_cross_entropy_with_logits(logits.float(), labels.to(device))
+                loss = model.loss(to_device(batch, model.device), labels.to(device))
             if not torch.isfinite(loss):
                 raise MaibenchError(f"the loss is {loss.item()} at step {step}; the last checkpoint in {out} is kept")
             optimiser.zero_grad()
@@ -79,6 +78,19 @@ def train(
     return out
 
 
+def _model(recipe: Recipe, device: str) -> Detector:
+    cls = detector_class(recipe.detector)
+    if "weights" in cls.loads:
+        model = load_detector(recipe.detector, device=device, **recipe.options)
+    else:
+        model = build(cls, recipe.detector, recipe.options).to(device)
+    if recipe.start:
+        load_weights(model, Path(recipe.start))
+    if recipe.lora is not None:
+        model.add_adapter(**recipe.lora.model_dump())
+    return model
+
+
 def _schedule(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then half a cosine down to a hundredth, both counted in optimiser steps."""
     if step <= recipe.warmup:
@@ -88,15 +100,17 @@ def _schedule(step: int, recipe: Recipe) -> float:
 
 
 def _optimiser(recipe: Recipe, model: Detector) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if recipe.optimiser == "rmsprop":
-        return torch.optim.RMSprop(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.RMSprop(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
-def _batch(source: SampleSource, recipe: Recipe, model: Detector, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _batch(source: SampleSource, recipe: Recipe, model: Detector, step: int) -> tuple[Any, torch.Tensor]:
     """The batch of one step; it depends on the seed and the step alone, so that a resumed run sees the same."""
-    samples = source.draw(recipe.batch_size, recipe.pairs, np.random.default_rng([recipe.seed, step]))
-    crops = augment(samples, recipe.crop, recipe.augmentation, (recipe.seed, step))
+    rng = np.random.default_rng([recipe.seed, step])
+    samples = source.draw(recipe.batch_size, recipe.pairs, rng)
+    crops = augment(samples, recipe.draw_crop(rng), recipe.augmentation, (recipe.seed, step))
     batch = model.collate([model.preprocess(crop) for crop in crops])
     return batch, torch.tensor([float(sample.label) for sample in samples])
 
@@ -143,13 +157,12 @@ def _export(
     scores: dict[str, float],
 ) -> None:
     """The folder's public files: what `load_detector(out)` reads."""
-    save_weights(model, out / "model.safetensors")
-    config = {"detector": recipe.detector, "options": recipe.options}
+    config = {"detector": recipe.detector, "options": recipe.options} | model.save(out)
     write_text(out / "config.json", json.dumps(config, indent=2) + "\n")
     facts = {
         "name": model.card.name,
         "weights": f"trained by maibench finetune, step {step}",
-        "sha256": sha256(out / "model.safetensors"),
+        "sha256": model.card.sha256 if recipe.lora else sha256(out / "model.safetensors"),
         "parameters": model.parameter_count(),
         "trained_on": source.generators,
         "training_data": "; ".join(f"{m.name} (train split, fingerprint {m.fingerprint})" for m in manifests),

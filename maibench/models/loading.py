@@ -20,7 +20,8 @@ def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | No
     """Build a detector, load its weights, and set it to evaluation mode.
 
     spec: a name that `maibench models` lists, a folder that finetuning wrote, or FILE.py:Class. weights: another
-    safetensors file instead of the bundled one. options: the detector's own (`maibench show NAME` lists them).
+    safetensors file instead of the bundled one (moondream: a folder or a repository). options: the detector's own
+    (`maibench show NAME` lists them).
 
     Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit.
     """
@@ -30,7 +31,10 @@ def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | No
         raise MaibenchError(f"'{spec}': no such folder; name one that finetuning wrote, or see 'maibench models'")
     if spec not in names() and Path(spec).is_dir():
         return _from_folder(Path(spec), weights, device, options)
-    detector = build(detector_class(spec), spec, options)
+    cls = detector_class(spec)
+    if "weights" in cls.loads:
+        return _finish(build(cls, spec, options | _places(cls, weights, device)), device)
+    detector = build(cls, spec, options)
     if weights is None and not detector.fitted and _module(detector).startswith("maibench."):
         return _bundled(detector, spec, device)
     return _ready(detector, weights, device)
@@ -54,7 +58,7 @@ def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
         raise MaibenchError(f"{spec}: the class {cls.__name__} has no card; set card = maibench.Card(name=...)")
     chosen = inspect.signature(cls).bind(**options)
     chosen.apply_defaults()
-    detector.built_with = dict(chosen.arguments)
+    detector.built_with = {name: value for name, value in chosen.arguments.items() if name not in cls.loads}
     return detector
 
 
@@ -77,13 +81,26 @@ def fingerprint(detector: Detector) -> str:
     for cls in type(detector).__mro__:
         if cls is Detector:
             break
-        try:
-            digest.update(inspect.getsource(inspect.getmodule(cls) or cls).encode())
-        except (OSError, TypeError):  # a class typed into a notebook has no file: its tensors and card must do
-            digest.update(cls.__qualname__.encode())
+        digest.update(_code(cls))
     state = {name: value for name, value in vars(detector).items() if isinstance(value, (int, float, str, tuple))}
     digest.update(repr([sorted(detector.built_with.items()), sorted(state.items())]).encode())
     return digest.hexdigest()[:16]
+
+
+def _code(cls: type[Detector]) -> bytes:
+    """The source of a class's module; of all modules beside it where it has a folder of its own in the package."""
+    module = inspect.getmodule(cls)
+    try:
+        if module is not None and (module.__package__ or "").startswith("maibench.models."):
+            return b"".join(file.read_bytes() for file in sorted(Path(str(module.__file__)).parent.glob("*.py")))
+        return inspect.getsource(module or cls).encode()
+    except (OSError, TypeError):  # a class typed into a notebook has no file: its tensors and card must do
+        return cls.__qualname__.encode()
+
+
+def _places(cls: type[Detector], weights: str | Path | None, device: str) -> dict[str, Any]:
+    """What the constructor of a class that loads its own weights is told besides the options."""
+    return {"weights": weights} | ({"device": device} if "device" in cls.loads else {})
 
 
 def _bytes_type() -> Any:
@@ -111,7 +128,12 @@ def _from_folder(folder: Path, weights: str | Path | None, device: str, options:
         raise MaibenchError(
             f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
         ) from error
-    detector = build(detector_class(name), name, {**own, **options})
+    cls = detector_class(name)
+    if "weights" in cls.loads:
+        weights = weights if weights is not None else own.pop("weights", None)
+        named = {**own, "adapter": folder, **options}
+        return _finish(build(cls, name, named | _places(cls, weights, device)), device)
+    detector = build(cls, name, {**own, **options})
     if (folder / "card.json").is_file():
         detector.card = detector.card.read(folder / "card.json")
     if weights is not None:

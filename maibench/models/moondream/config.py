@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,20 +113,23 @@ class MoondreamConfig(_Part):
             raise ValueError(f"text.prefix_attn {self.text.prefix_attn} is not 1 + {self.vision.tokens} image tokens")
         return self
 
-    def query(self, question: list[int]) -> list[int]:
-        """The ids of a question in its template. Raises MaibenchError where the checkpoint cannot be asked."""
-        template = self.tokenizer.templates.get("query")
-        if not template or "prefix" not in template or "suffix" not in template:
-            raise MaibenchError("this checkpoint has no template for questions (tokenizer.templates.query)")
-        return [*template["prefix"], *question, *template["suffix"]]
+    def query_template(
+        self, prefix: Sequence[int] | None = None, suffix: Sequence[int] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """The ids before and after a question, each replaced where it is given. Raises MaibenchError where the
+        checkpoint has no template for questions."""
+        own = self.tokenizer.templates.get("query") or {}
+        before, after = own.get("prefix") if prefix is None else prefix, own.get("suffix") if suffix is None else suffix
+        if before is None or after is None:
+            raise MaibenchError("the checkpoint has no template for questions (tokenizer.templates.query in config.json)")
+        return list(before), list(after)
 
 
-def read_config(folder: Path) -> MoondreamConfig:
-    """The configuration of a folder laid out as the official repository.
+def read_config(file: Path) -> MoondreamConfig:
+    """The configuration that a checkpoint's config.json holds.
 
     Raises MaibenchError when there is none, or when it describes another architecture or revision.
     """
-    file = folder / "config.json"
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:

@@ -1,0 +1,290 @@
+"""moondream 2 as a detector: the question is asked, the score is read off the next token's probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from maibench.errors import ImageError, MaibenchError
+from maibench.models.base import Detector
+from maibench.models.card import Card
+from maibench.models.moondream.checkpoint import Checkpoint, bundled, bundled_adapter, find_adapter, find_checkpoint
+from maibench.models.moondream.config import OFFICIAL, QUESTION
+from maibench.models.moondream.prompt import Answers, find_answers, open_tokenizer
+from maibench.models.weights import BUNDLED
+
+if TYPE_CHECKING:
+    from maibench.models.moondream.model import Images
+
+Pixels = NDArray[np.uint8]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Moondream(Detector):
+    """The moondream 2 VLM, asked "Is this image AI-generated?".
+
+    The score's logit is logsumexp(logits of the "Yes" tokens) - logsumexp(logits of the "No" tokens) at the answer
+    position, never the parsed text. Sources: https://huggingface.co/vikhyatk/moondream2 (architecture), arXiv
+    2404.01959 (Bi-LoRA: a VLM finetuned to answer this question), https://github.com/athen-lab/mai (with moondream).
+
+    weights: a folder laid out as the official repository, or OWNER/NAME@REVISION (None: the bundled nano moondream).
+    adapter: a folder with a PEFT LoRA adapter, "none", or "bundled" (the default, where the weights are bundled).
+    question: a text, or token ids. tokenizer: a tokenizer.json elsewhere. prefix, suffix: the ids around the question,
+    in place of the checkpoint's template ([1, 15381, 2] and [3]; the released code of mid-2025 ends in [3, 3]). yes, no: token ids that count as answers, in
+    place of every single-token spelling. min_mass: an answer with less probability on yes and no together is `unsure`.
+    dtype: "auto" is bfloat16 on a GPU, float32 elsewhere.
+
+    Raises MaibenchError for weights, adapters and tokenizers that do not fit one another.
+    """
+
+    loads: ClassVar[tuple[str, ...]] = ("weights", "adapter", "tokenizer", "device")
+    card = Card(
+        name="moondream",
+        summary="a VLM that is asked whether the image is AI-generated",
+        reference="https://github.com/vikhyat/moondream; arXiv 2404.01959 (Bi-LoRA)",
+        licence="Apache-2.0",
+        input_size=378,
+        input_policy="resized to 378 x 378 (Lanczos, aspect ratio not kept) and, above 378 pixels a side, up to 12 "
+        "overlapping tiles beside it; smaller than 14 pixels a side: a failed row",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        notes=f"the full model: --set moondream.weights={OFFICIAL}",
+    )
+
+    def __init__(
+        self,
+        *,
+        weights: str | Path | None = None,
+        adapter: str | Path | None = None,
+        question: str | Sequence[int] = QUESTION,
+        tokenizer: str | Path | None = None,
+        prefix: Sequence[int] | None = None,
+        suffix: Sequence[int] | None = None,
+        yes: Sequence[int] | None = None,
+        no: Sequence[int] | None = None,
+        min_mass: float = 0.5,
+        dtype: str = "auto",
+        device: str = "cpu",
+    ) -> None:
+        super().__init__()
+        from maibench.models.moondream.tensors import load_model
+
+        self.checkpoint = bundled() if weights is None else find_checkpoint(weights)
+        self.tokenizer = open_tokenizer(self.checkpoint, tokenizer)
+        self.question = _question(question)
+        self.answers = self._find_answers(yes, no)
+        self.min_mass = _share(min_mass)
+        self.template = self.checkpoint.settings.query_template(prefix, suffix)
+        ids = self.encode(self.question) if isinstance(self.question, str) else list(self.question)
+        self.prompt_ids = self._prompt(ids) if ids else []
+        self.model = load_model(self.checkpoint, _dtype(dtype, device), device)
+        self._put_on(adapter, is_bundled=weights is None)
+
+    @property
+    def row_name(self) -> str:
+        """The nano model never passes for the full one."""
+        return "moondream-nano" if self.checkpoint.name == "bundled" else ""
+
+    def preprocess(self, image: Pixels) -> Any:
+        """uint8 height x width x 3 -> its crops and tiling. Raises ImageError for less than a patch a side."""
+        patch = self.checkpoint.settings.vision.enc_patch_size
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ImageError(f"expected uint8 height x width x 3, got {image.dtype} {list(image.shape)}")
+        if min(image.shape[:2]) < patch:
+            raise ImageError(f"{image.shape[1]} x {image.shape[0]} pixels: smaller than a patch of {patch} x {patch}")
+        return self.model.crop(image)
+
+    def collate(self, items: Sequence[Any]) -> Images:
+        """Crops of all images in one batch, whatever their tilings."""
+        return self.model.stack(items)
+
+    def forward(self, batch: Images) -> Tensor:
+        """A batch of n images -> (n,) log-odds of yes against no."""
+        return self.answer(batch)[0]
+
+    def answer(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """(n,) log-odds, and which of them are unsure: less than `min_mass` on yes and no together."""
+        self.check_ready()
+        return self._read(self._next_token(batch, self.prompt_ids))
+
+    def check_ready(self) -> None:
+        """Raises MaibenchError where the question or the answers are not known in token ids."""
+        if not self.prompt_ids or not self.answers.yes or not self.answers.no:
+            raise MaibenchError(
+                f"{self.checkpoint.name}: has no tokenizer.json, so the question cannot be written as tokens: put one "
+                "beside the weights, name one (--set moondream.tokenizer=FILE), or give ids: --set moondream.question="
+                "[5,6] --set moondream.yes=[17] --set moondream.no=[21]"
+            )
+        self._check_ids(self.prompt_ids)
+
+    def facts(self) -> dict[str, str]:
+        """What `maibench show` adds to the card: the question, the prompt and the answers that count."""
+        listed = {
+            word: ", ".join(f"{spelling!r} ({token})" for spelling, token in found.items())
+            for word, found in (("yes", self.answers.yes), ("no", self.answers.no))
+        }
+        return {"question": str(self.question), "prompt ids": str(self.prompt_ids), **listed}
+
+    def encode(self, text: str) -> list[int]:
+        """A text as token ids; empty where there is no tokenizer."""
+        return self.tokenizer.encode(text).ids if self.tokenizer is not None else []
+
+    def next_token_logits(self, images: Sequence[Pixels], prompt_ids: Sequence[int]) -> Tensor:
+        """(n, vocabulary) float32 logits of the token after BOS + image + prompt.
+
+        images: uint8 height x width x 3, of any sizes. prompt_ids: token ids, the template's included. Raises
+        ImageError for an image that cannot be read, MaibenchError for ids that the vocabulary or the context has no
+        room for.
+        """
+        self._check_ids(prompt_ids)
+        if not len(prompt_ids):
+            raise MaibenchError("prompt_ids is empty; one token at least has to follow the image")
+        with torch.no_grad():
+            return self._next_token(self._batch(images), prompt_ids).cpu()
+
+    def ask(self, images: Sequence[Pixels], questions: Sequence[str]) -> Tensor:
+        """(n, questions) log-odds of yes against no; image and template are computed once for all questions."""
+        self.check_ready()
+        with torch.no_grad():
+            cache = self.model.prefill(self._batch(images))
+            prompts = [self._prompt(self.encode(question)) for question in questions]
+            for prompt in prompts:
+                self._check_ids(prompt)
+            return torch.stack([self._read(self.model.continue_with(cache, ids))[0] for ids in prompts], dim=1).cpu()
+
+    def generate(self, images: Sequence[Pixels], prompt_ids: Sequence[int], max_tokens: int = 64) -> list[list[int]]:
+        """Greedy continuations as token ids, one list an image, without the EOS that ends them."""
+        self._check_ids(prompt_ids, max_tokens)
+        eos = self.checkpoint.settings.tokenizer.eos_id
+        with torch.no_grad():
+            ids = self.model.generate(self.model.prefill(self._batch(images)), prompt_ids, max_tokens).tolist()
+        return [row[: row.index(eos)] if eos in row else row for row in ids]
+
+    def caption(self, images: Sequence[Pixels], length: str = "short", max_tokens: int = 64) -> list[str]:
+        """A caption of each image. Raises MaibenchError where the checkpoint has no template of this length."""
+        template = (self.checkpoint.settings.tokenizer.templates.get("caption") or {}).get(length)
+        if template is None:
+            raise MaibenchError(f"{self.checkpoint.name}: has no template for a '{length}' caption")
+        return self._texts(self.generate(images, template, max_tokens))
+
+    def reply(self, images: Sequence[Pixels], question: str, max_tokens: int = 64) -> list[str]:
+        """A free answer to a question about each image."""
+        return self._texts(self.generate(images, self._prompt(self.encode(question)), max_tokens))
+
+    def loss(self, batch: Images, labels: Tensor) -> Tensor:
+        """Cross-entropy of the answer token against the whole vocabulary: "Yes" for label 1, "No" for label 0."""
+        self.check_ready()
+        tokens = torch.tensor([next(iter(found.values())) for found in (self.answers.no, self.answers.yes)])
+        return F.cross_entropy(self._next_token(batch, self.prompt_ids), tokens[labels.long()])
+
+    def add_adapter(self, rank: int, alpha: float, dropout: float, targets: str) -> None:
+        """Freeze the network and put a fresh LoRA adapter on it, in place of the one that it may have been loaded with
+        only where that was taken into the weights."""
+        from maibench.models.moondream.adapter import add_adapter
+
+        self.lora = add_adapter(self.model, rank, alpha, dropout, targets)
+        self.lora.base_model_name_or_path = self.checkpoint.name
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the adapter in PEFT's format; config.json says which base it belongs to."""
+        from maibench.models.moondream.adapter import base_sha256, save_adapter
+
+        save_adapter(self.model, self.lora, folder)
+        return {"base_sha256": base_sha256(self.checkpoint)}
+
+    def _next_token(self, batch: Images, prompt_ids: Sequence[int]) -> Tensor:
+        if torch.is_grad_enabled():
+            ids = torch.tensor([list(prompt_ids)], device=self.device).expand(len(batch["tilings"]), -1)
+            return self.model(batch, ids)[:, -1].float()
+        return self.model.continue_with(self.model.prefill(batch), prompt_ids)
+
+    def _read(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        yes, no = (
+            logits[:, list(found.values())].logsumexp(-1) for found in (self.answers.yes, self.answers.no)
+        )
+        mass = (torch.logaddexp(yes, no) - logits.logsumexp(-1)).exp()
+        return yes - no, mass < self.min_mass
+
+    def _prompt(self, question: list[int]) -> list[int]:
+        prefix, suffix = self.template
+        return [*prefix, *question, *suffix]
+
+    def _batch(self, images: Sequence[Pixels]) -> Images:
+        batch = self.collate([self.preprocess(image) for image in images])
+        return {"crops": batch["crops"].to(self.device), "tilings": batch["tilings"]}
+
+    def _texts(self, ids: list[list[int]]) -> list[str]:
+        if self.tokenizer is None:
+            self.check_ready()
+        return [self.tokenizer.decode(row).strip() for row in ids]  # type: ignore[union-attr]
+
+    def _find_answers(self, yes: Sequence[int] | None, no: Sequence[int] | None) -> Answers:
+        if (yes is None) != (no is None):
+            raise MaibenchError("moondream.yes and moondream.no are given together, or neither")
+        if yes is not None and no is not None:
+            for ids in (yes, no):
+                self._check_ids(ids)
+            if set(yes) & set(no) or not (list(yes) and list(no)):
+                raise MaibenchError("moondream.yes and moondream.no are two lists of ids that share none")
+            return Answers({f"id {i}": i for i in yes}, {f"id {i}": i for i in no})
+        return find_answers(self.tokenizer) if self.tokenizer is not None else Answers({}, {})
+
+    def _check_ids(self, ids: Sequence[int], more: int = 0) -> None:
+        text = self.checkpoint.settings.text
+        for token in ids:
+            if isinstance(token, bool) or not isinstance(token, (int, np.integer)) or not 0 <= token < text.vocab_size:
+                raise MaibenchError(f"{token!r} is not a token id; they run from 0 to {text.vocab_size - 1}")
+        if text.prefix_attn + len(ids) + more > text.max_context:
+            raise MaibenchError(
+                f"{len(ids) + more} tokens after the image are too many: {text.max_context - text.prefix_attn} fit"
+            )
+
+    def _put_on(self, adapter: str | Path | None, is_bundled: bool) -> None:
+        """Load the adapter, and say on the card what was loaded."""
+        from maibench.models.moondream.adapter import base_sha256, load_adapter
+
+        if is_bundled:
+            self.card = self.card.read(BUNDLED / "moondream.json")
+            if base_sha256(self.checkpoint) != self.card.sha256:
+                raise MaibenchError(f"{self.checkpoint.tensors[0]}: its sha256 is not the one on the card beside it")
+        else:
+            self.card = self.card.updated(weights=self.checkpoint.name, sha256=base_sha256(self.checkpoint))
+        own = adapter is None or str(adapter) == "bundled"
+        if str(adapter) == "none" or (adapter is None and not is_bundled):
+            return
+        folder = bundled_adapter() if own else find_adapter(adapter)  # type: ignore[arg-type]
+        load_adapter(self.model, folder, self.checkpoint)
+        if (folder / "card.json").is_file():
+            self.card = self.card.read(folder / "card.json")
+        else:
+            self.card = self.card.updated(trained_on=None)
+        self.card = self.card.updated(weights=f"{self.checkpoint.name} + adapter {'bundled' if own else adapter}")
+
+
+def _question(question: str | Sequence[int]) -> str | tuple[int, ...]:
+    if isinstance(question, str):
+        if not question.strip():
+            raise MaibenchError("moondream.question is empty")
+        return question
+    return tuple(question)
+
+
+def _share(min_mass: float) -> float:
+    if not isinstance(min_mass, (int, float)) or not 0 <= min_mass <= 1:
+        raise MaibenchError(f"moondream.min_mass is a share of probability, from 0 to 1; got {min_mass!r}")
+    return float(min_mass)
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    if name not in DTYPES:
+        raise MaibenchError(f"moondream.dtype '{name}': there are auto, {', '.join(DTYPES)}")
+    return DTYPES[name]

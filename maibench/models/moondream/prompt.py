@@ -1,0 +1,89 @@
+"""From a question to token ids, and from the vocabulary to the tokens that count as answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maibench.errors import MaibenchError
+from maibench.models.moondream.checkpoint import Checkpoint, fetch
+from maibench.models.moondream.config import NO, TOKENIZER, YES, TextConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Answers:
+    """{spelling: token id} of the two answers; the score is the log-odds between their summed probabilities."""
+
+    yes: dict[str, int]
+    no: dict[str, int]
+
+
+def open_tokenizer(checkpoint: Checkpoint, named: str | Path | None) -> Tokenizer | None:
+    """The tokenizer that was named (a tokenizer.json, its folder or a repository), else the checkpoint's own, else the
+    official one: fetched where the weights were, only from the cache where they are a folder; else None.
+
+    Raises MaibenchError for a file that is not a tokenizer, or one that writes tokens that the weights do not know.
+    """
+    from tokenizers import Tokenizer
+
+    file = _named(named) if named is not None else checkpoint.tokenizer or _official(checkpoint)
+    if file is None:
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises plain Exception for what is not a tokenizer
+        raise MaibenchError(f"{file}: not a tokenizer.json ({error})") from error
+    vocabulary = checkpoint.settings.text.vocab_size
+    if tokenizer.get_vocab_size() > vocabulary:
+        raise MaibenchError(
+            f"{file}: has {tokenizer.get_vocab_size()} tokens, the weights know {vocabulary}; it belongs to others"
+        )
+    return tokenizer
+
+
+def find_answers(tokenizer: Tokenizer) -> Answers:
+    """Every spelling of yes and no that is a single token.
+
+    Raises MaibenchError for a tokenizer in which "Yes" or "No" itself is several tokens.
+    """
+    yes, no = ({text: single for text in texts if (single := _single(tokenizer, text)) is not None} for texts in (YES, NO))
+    for word, found in (("Yes", yes), ("No", no)):
+        if word not in found:
+            ids = tokenizer.encode(word, add_special_tokens=False).ids
+            raise MaibenchError(
+                f"the tokenizer writes '{word}' as {len(ids)} tokens or as an unknown one, so its probability is not a "
+                "single number; give the ids that count, as in --set moondream.yes=[17] --set moondream.no=[21]"
+            )
+    return Answers(yes, no)
+
+
+def _single(tokenizer: Tokenizer, text: str) -> int | None:
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    # what is read back tells an unknown token from a word
+    return ids[0] if len(ids) == 1 and tokenizer.decode(ids).strip() == text.strip() else None
+
+
+def _named(place: str | Path) -> Path:
+    path = Path(place)
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    if path.is_file():
+        return path
+    if "/" in str(place) and path.suffix != ".json":
+        return fetch(str(place), ("tokenizer.json",)) / "tokenizer.json"
+    raise MaibenchError(f"{place}: no tokenizer.json there")
+
+
+def _official(checkpoint: Checkpoint) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    if checkpoint.settings.text.vocab_size != TextConfig().vocab_size:
+        return None
+    if checkpoint.from_hub:
+        return fetch(TOKENIZER, ("tokenizer.json",)) / "tokenizer.json"
+    cached = try_to_load_from_cache(TOKENIZER, "tokenizer.json")
+    return Path(cached) if isinstance(cached, str) else None
