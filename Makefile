@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 compare: env
-	$(BIN)/python compare.py --models bailu,mai_cnn,metadata
+	$(BIN)/python compare.py --models bailu,mai_cnn,moondream
 
 test: env
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto

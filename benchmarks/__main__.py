@@ -1,7 +1,7 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import detectors, resampling
+from benchmarks import detectors, moondream, resampling
 
-for benchmark in (detectors, resampling):
+for benchmark in (detectors, moondream, resampling):
     print(f"\n{benchmark.__doc__}")
     benchmark.main()

@@ -126,14 +126,18 @@ def models(pattern: Annotated[str, typer.Argument(help="Only names that match, a
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A SPEC, as for --models.")]) -> None:
-    """Print a detector's card and its options."""
+def show(
+    name: Annotated[str, typer.Argument(help="A SPEC, as for --models.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="option=value, to load it with.")] = None,
+) -> None:
+    """Print a detector's card and its options; for a VLM also the prompt and the tokens that count as answers."""
     with exit_codes():
         from rich.console import Console
 
+        from maibench.config import parse_setting
         from maibench.models.listing import show_card
 
-        Console().print(show_card(name))
+        Console().print(show_card(name, dict(map(parse_setting, set_ or []))))
 
 
 @app.command()

@@ -54,7 +54,7 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
     given = {key: value for key, value in flags.items() if value is not None}
     options: list[tuple[str, str, Any]] = []
     for setting in settings:
-        key, value = _parse_setting(setting)
+        key, value = parse_setting(setting)
         label, dot, option = key.rpartition(".")
         if dot:
             options.append((label, option, value))
@@ -123,7 +123,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     return values
 
 
-def _parse_setting(setting: str) -> tuple[str, Any]:
+def parse_setting(setting: str) -> tuple[str, Any]:
+    """ "key=value" -> (key, the value read as YAML). Raises MaibenchError for anything else."""
     import yaml
 
     key, equals, text = setting.partition("=")

@@ -18,12 +18,14 @@ TOLERANCE = 0.03
 
 @pytest.fixture(scope="module")
 def run(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory):
-    import maibench
+    from maibench.config import make_config
+    from maibench.evaluation.compare import run_comparison
+    from maibench.evaluation.reference import MODELS, SETTINGS
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MAIBENCH_CACHE", str(demo_cache))
-        models = list(pd.read_csv(REFERENCE / "metrics.csv")["detector"])
-        return maibench.compare(models=models, data="demo", out=str(tmp_path_factory.mktemp("run") / "demo"))
+        flags = {"models": MODELS, "data": "demo", "out": str(tmp_path_factory.mktemp("run") / "demo")}
+        return run_comparison(make_config(None, flags, SETTINGS))
 
 
 def test_every_metric_of_the_committed_result_is_reached_again(run):

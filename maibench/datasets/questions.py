@@ -23,13 +23,27 @@ OPERATIONS = ("resized", "blurred", "sharpened", "noisy", "compressed")
 """What can be done to a picture, in the order in which it is done."""
 
 
+STRENGTHS = ("", "slightly", "strongly")
+CLASSES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(OPERATIONS, STRENGTHS),
+    "kernel": ("", *KERNELS),
+    "codec": ("", "JPEG", "WebP"),
+    "pasted": NUMBERS,
+    "bright": ("", *SIDES),
+    "sharp": ("", *SIDES),
+}
+"""What can be said of a picture: {name: the values that it can have, "" where it does not apply}."""
+
+
 @dataclass
 class Example:
-    """pixels: uint8 height x width x 3. caption: one sentence. questions: (question, answer) in random order."""
+    """pixels: uint8 height x width x 3. caption: one sentence. questions: (question, answer) in random order. facts:
+    {name of CLASSES: index of the value}."""
 
     pixels: Pixels
     caption: str = ""
     questions: list[tuple[str, str]] = field(default_factory=list)
+    facts: dict[str, int] = field(default_factory=dict)
 
 
 def make_example(photograph: Pixels, rng: np.random.Generator) -> Example:
@@ -52,7 +66,8 @@ def make_example(photograph: Pixels, rng: np.random.Generator) -> Example:
         pixels = _focus(pixels, facts, rng)
     questions = _questions(facts, done)
     order = rng.permutation(len(questions))
-    return Example(pixels, _caption(facts, done), [questions[index] for index in order])
+    known = {name: values.index((facts | done).get(name, "")) for name, values in CLASSES.items()}
+    return Example(pixels, _caption(facts, done), [questions[index] for index in order], known)
 
 
 def _cut(photograph: Pixels, rng: np.random.Generator) -> Pixels:
@@ -106,15 +121,14 @@ def _focus(pixels: Pixels, facts: dict[str, str], rng: np.random.Generator) -> P
     sharp = SIDES[rng.integers(4)]
     soft = np.array(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(rng.uniform(1.0, 3.0))))
     half = pixels.shape[0] // 2
-    kept = {"left": np.s_[:, :half], "right": np.s_[:, half:], "top": np.s_[:half], "bottom": np.s_[half:]}[sharp]
-    soft[kept] = pixels[kept]
+    rows = {"top": slice(half), "bottom": slice(half, None)}.get(sharp, slice(None))
+    columns = {"left": slice(half), "right": slice(half, None)}.get(sharp, slice(None))
+    soft[rows, columns] = pixels[rows, columns]
     facts["sharp"] = sharp
     return soft
 
 
-def _operate(
-    pixels: Pixels, operation: str, strength: str, facts: dict[str, str], rng: np.random.Generator
-) -> Pixels:
+def _operate(pixels: Pixels, operation: str, strength: str, facts: dict[str, str], rng: np.random.Generator) -> Pixels:
     strong = strength == "strongly"
     if operation == "resized":
         factor = rng.uniform(0.25, 0.45) if strong else rng.uniform(0.5, 0.8)

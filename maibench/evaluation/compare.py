@@ -213,7 +213,15 @@ def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: in
     """Names one computation: the same key means the same predictions."""
     perturbations = [p.name for p in plan.batches[0][1]] if plan.batches else []
     rows = hashlib.sha256(json.dumps([rows for rows, _ in plan.batches]).encode()).hexdigest()
-    facts = [code, config.backend, _dtype(detector), detector.device.type, plan.manifest.fingerprint, perturbations, rows]
+    facts = [
+        code,
+        config.backend,
+        _dtype(detector),
+        detector.device.type,
+        plan.manifest.fingerprint,
+        perturbations,
+        rows,
+    ]
     return hashlib.sha256(json.dumps([*facts, config.max_pixels, again]).encode()).hexdigest()[:16]
 
 

@@ -31,6 +31,7 @@ def write_notes(
         *_notes_on_tpr_at_fpr(present),
         *_notes_on_thresholds(metrics, evaluated, validated),
         *_notes_on_failures(evaluated),
+        *_notes_on_unsure(evaluated),
         *_naming("no row: the evaluated split was not scored by", set(table["detector"]) - set(metrics["detector"])),
         *_naming_empty("seen is empty: unknown what it was trained on:", per_generator, "seen"),
         *_naming_empty("parameters are unknown:", metrics, "parameters"),
@@ -97,6 +98,19 @@ def _notes_on_thresholds(metrics: pd.DataFrame, evaluated: pd.DataFrame, validat
     return _naming_empty(
         "threshold not fitted: no scored validation images of both classes for", metrics, "threshold_fitted"
     )
+
+
+def _notes_on_unsure(evaluated: pd.DataFrame) -> list[str]:
+    unsure = evaluated[evaluated["status"].eq("unsure")]
+    return [
+        line
+        for detector, rows in unsure.groupby("detector", observed=True)
+        for line in _naming(
+            f"{len(rows)} of {evaluated['detector'].eq(detector).sum()} answers are unsure, with little probability on "
+            "yes and no together; they are scored and counted:",
+            [str(detector)],
+        )
+    ]
 
 
 def _notes_on_failures(evaluated: pd.DataFrame) -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from maibench.config import make_config
 from maibench.evaluation.compare import run_comparison
 
-MODELS = "bailu,mai_cnn,metadata"
+MODELS = "bailu,mai_cnn,moondream,moondream-nano-base=moondream,metadata"
+SETTINGS = ["moondream-nano-base.adapter=none"]
 KEPT = ("metrics.csv", "per_generator.csv", "table.md", "roc.svg", "generators.svg")
 
 
@@ -22,7 +23,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="demo")
     parser.add_argument("--name", default="demo")
-    parser.add_argument("--models", default=MODELS)
     parser.add_argument("--out", type=Path, default=Path("results/reference"))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as workplace:
@@ -30,8 +30,8 @@ def main() -> None:
         if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
             (Path(workplace) / args.name).symlink_to(Path(data).resolve().parent)
             data = str(Path(workplace) / args.name / Path(data).name)
-        flags = {"models": args.models, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
-        run = run_comparison(make_config(None, flags, []))
+        flags = {"models": MODELS, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
+        run = run_comparison(make_config(None, flags, SETTINGS))
         kept = args.out / args.name
         kept.mkdir(parents=True, exist_ok=True)
         for name in KEPT:

@@ -15,8 +15,9 @@ Pixels = NDArray[np.uint8]
 
 
 def augment(samples: list[Sample], crop: int, settings: Augmentation, seed: tuple[int, ...]) -> list[Pixels]:
-    """uint8 crops of `crop` x `crop` pixels (smaller where the image is), one a sample. What is drawn depends on `seed` and a sample's pair alone,
-    or on its place where it has none; so both sides of a pair are cut, resized and compressed alike."""
+    """uint8 crops of `crop` x `crop` pixels (smaller where the image is), one a sample. What is drawn depends on `seed`
+    and a sample's pair alone, or on its place where it has none; so both sides of a pair are cut, resized and
+    compressed alike."""
     crops = []
     for place, sample in enumerate(samples):
         own = (sample.pair + 1, 0) if sample.pair >= 0 else (0, place)

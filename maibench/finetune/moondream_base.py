@@ -7,25 +7,26 @@ python -m maibench.finetune.moondream_base configs/finetune/moondream_nano_base.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from maibench.datasets.image import decode, read_file
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.questions import Example, make_example
+from maibench.datasets.questions import CLASSES, Example, make_example
 from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.files import make_folder, write_text, write_whole
@@ -42,15 +43,30 @@ SPECIAL = ("<|endoftext|>", "<|1|>", "<|2|>", "<|3|>")
 """Ids 0 to 3, as in the official templates: BOS and EOS, then the three marks of a prompt."""
 
 
+class Stage(BaseModel):
+    """So many steps with batches of so many pictures. kept: the share of the image tokens that are computed, drawn for
+    every step: fewer are faster (as in FLIP, arXiv 2212.00794). decoder: whether it learns too; without it, encoder and
+    projector learn from a linear probe on the image tokens alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    steps: int
+    batch_size: int
+    kept: float = Field(1.0, gt=0, le=1)
+    decoder: bool = True
+
+
 class BaseRecipe(BaseModel):
     """How the base is trained. model: the `config` entry of config.json, without its templates, which follow from the
-    tokenizer that is fitted here. questions: asked about one picture, its caption aside."""
+    tokenizer that is fitted here. stages: one after the other; without a first one that has no decoder, the decoder
+    learns to answer from the priors and looks late. probe: the probe's weight beside the decoder's loss. questions:
+    asked about one picture, its caption aside."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: dict[str, dict[str, int]]
-    steps: int
-    batch_size: int
+    stages: list[Stage]
+    probe: float = 0.5
     lr: float
     warmup: int
     weight_decay: float
@@ -58,6 +74,18 @@ class BaseRecipe(BaseModel):
     questions: int = 8
     validate_every: int = 500
     seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def stage(self, step: int) -> Stage:
+        """The stage that a step, counted from 1, belongs to."""
+        for stage in self.stages:
+            if step <= stage.steps:
+                return stage
+            step -= stage.steps
+        raise ValueError("beyond the last stage")
 
 
 def train(recipe: BaseRecipe, manifests: list[Manifest], out: Path) -> Path:
@@ -74,12 +102,12 @@ def train(recipe: BaseRecipe, manifests: list[Manifest], out: Path) -> Path:
     )
     model = MoondreamModel(settings)
     _whiten_patches(model, photographs, recipe.seed)
+    probe = Probe(settings.text.dim)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
-    )
+    learning = [*model.parameters(), *probe.parameters()]
+    optimiser = torch.optim.AdamW(learning, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
     file = out / "checkpoint.pt"
-    parts: dict[str, Any] = {"model": model, "average": average, "optimiser": optimiser}
+    parts: dict[str, Any] = {"model": model, "probe": probe, "average": average, "optimiser": optimiser}
     done = 0
     if file.is_file():
         content = torch.load(file, weights_only=True)
@@ -89,39 +117,48 @@ def train(recipe: BaseRecipe, manifests: list[Manifest], out: Path) -> Path:
         for name, part in parts.items():
             part.load_state_dict(content[name])
 
-    def batch(step: int) -> tuple[Images, Packed]:
+    def batch(step: int) -> tuple[Images, Tensor, Packed, list[Example]]:
         rng = np.random.default_rng([recipe.seed, step])
-        examples = [make_example(photographs[rng.integers(len(photographs))], rng) for _ in range(recipe.batch_size)]
-        return model.stack([model.crop(e.pixels) for e in examples]), pack(examples, tokenizer, settings, recipe)
+        stage = recipe.stage(step)
+        examples = [make_example(photographs[rng.integers(len(photographs))], rng) for _ in range(stage.batch_size)]
+        images = model.stack([model.crop(example.pixels) for example in examples])
+        tokens = settings.vision.tokens
+        kept = np.sort(rng.permutation(tokens)[: round(stage.kept * tokens)])
+        return images, torch.from_numpy(kept), pack(examples, tokenizer, settings, recipe), examples
 
     mean_loss = math.nan
     with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(batch, done + 1)
+        upcoming = pool.submit(batch, min(done + 1, recipe.steps))
         for step in range(done + 1, recipe.steps + 1):
-            images, packed = upcoming.result()
-            upcoming = pool.submit(batch, step + 1)
+            images, kept, packed, examples = upcoming.result()
+            upcoming = pool.submit(batch, min(step + 1, recipe.steps))
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * _schedule(step, recipe)
             model.train()
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits = model(images, packed.ids, packed.visible, packed.positions)
-            loss = F.cross_entropy(logits.float().flatten(0, 1), packed.targets.flatten(), ignore_index=-100)
+                tokens = encode_some(model, images, kept)
+                loss = probed = probe.loss(tokens, kept, examples)
+                if recipe.stage(step).decoder:
+                    logits = model.decode(tokens, packed.ids, packed.visible, packed.positions, kept)
+                    loss = F.cross_entropy(logits.float().flatten(0, 1), packed.targets.flatten(), ignore_index=-100)
+                    loss = loss + recipe.probe * probed
             if not torch.isfinite(loss):
                 raise MaibenchError(f"the loss is {loss.item()} at step {step}; the last checkpoint in {out} is kept")
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(learning, 1.0)
             optimiser.step()
             average.update_parameters(model)
             mean_loss = loss.item() if math.isnan(mean_loss) else 0.98 * mean_loss + 0.02 * loss.item()
             if step % recipe.validate_every == 0 or step == recipe.steps:
-                right = answered(average.module, held_out, tokenizer, recipe)
+                smooth = cast(MoondreamModel, average.module)
+                right = answered(smooth, held_out, tokenizer, recipe)
                 told = ", ".join(f"{question} {share:.2f}" for question, share in sorted(right.items()))
-                print(f"step {step} of {recipe.steps}: loss {mean_loss:.3f}; right: {told}", flush=True)
+                print(f"step {step} of {recipe.steps}: loss {mean_loss:.3f} (probe {probed:.3f}); {told}", flush=True)
                 content = {name: part.state_dict() for name, part in parts.items()}
                 content |= {"step": step, "recipe": recipe.model_dump_json()}
-                write_whole(file, lambda part, content=content: torch.save(content, part))
-                save_folder(average.module, out)
+                write_whole(file, functools.partial(torch.save, content))
+                save_folder(smooth, out)
                 tokenizer.save(str(out / "tokenizer.json"))
                 write_text(out / "validation.json", json.dumps({"step": step, **right}, indent=2) + "\n")
     return out
@@ -155,6 +192,35 @@ def templates(tokenizer: Tokenizer) -> dict[str, dict[str, list[int]]]:
         "query": {"prefix": [1, *query, 2], "suffix": [3]},
         "caption": {"short": [1, *caption, 2, *short, 3]},
     }
+
+
+def encode_some(model: MoondreamModel, images: Images, kept: Tensor) -> Tensor:
+    """(n, len(kept), dim) image tokens of n images of one crop each, as if these patches were all there are."""
+    vision = getattr(model.vision, "vision_model", model.vision)
+    pixels = images["crops"].permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    patches = vision.embeddings(pixels)[:, kept]
+    features = vision.post_layernorm(vision.encoder(inputs_embeds=patches).last_hidden_state)
+    return model.project(features, features)
+
+
+class Probe(nn.Module):
+    """Reads what was done to a picture (`questions.CLASSES`) linearly off its image tokens, averaged over a 3 x 3 grid.
+    It is thrown away after training."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({name: nn.Linear(9 * dim, len(values)) for name, values in CLASSES.items()})
+
+    def loss(self, tokens: Tensor, kept: Tensor, examples: list[Example]) -> Tensor:
+        """The mean cross-entropy over what is asked; (n, len(kept), dim) image tokens of n examples, and which of the
+        27 x 27 they are."""
+        cells = F.one_hot(kept // 27 // 9 * 3 + kept % 27 // 9, 9).float()
+        pooled = torch.einsum("ntd,tc->ncd", tokens.float(), cells / cells.sum(0).clamp(min=1)).flatten(1)
+        losses = [
+            F.cross_entropy(head(pooled).float(), torch.tensor([example.facts[name] for example in examples]))
+            for name, head in self.heads.items()
+        ]
+        return torch.stack(losses).mean()
 
 
 class Packed:
@@ -260,7 +326,7 @@ def _whiten_patches(model: MoondreamModel, photographs: list[Pixels], seed: int)
     embedding = getattr(model.vision, "vision_model", model.vision).embeddings.patch_embedding
     with torch.no_grad():
         embedding.weight.copy_(weight.unflatten(1, (3, patch, patch)))
-        embedding.bias.copy_(-weight @ mean)
+        cast(Tensor, embedding.bias).copy_(-weight @ mean)
 
 
 def _schedule(step: int, recipe: BaseRecipe) -> float:

@@ -41,7 +41,7 @@ class Lora(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rank: int = Field(16, ge=1)
-    alpha: float = Field(32, gt=0)
+    alpha: int = Field(32, ge=1)
     dropout: float = Field(0.05, ge=0, lt=1)
     targets: str = r"text\.model\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|dense)|mlp\.(fc1|fc2))"
 
@@ -50,9 +50,9 @@ class Recipe(BaseModel):
     """How a detector is trained.
 
     detector, options: a name of the registry and its options. lora: train an adapter, the rest is frozen. crop: pixels
-    a side, or [least, most], drawn anew for every step, where the detector takes any size. pairs: the share of a batch that is
-    made of photographs beside their own reconstructions. start: a safetensors file to begin with, "" for fresh weights;
-    relative paths are relative to where the command runs. exclude: generators that are never trained on.
+    a side, or [least, most], drawn anew for every step, where the detector takes any size. pairs: the share of a batch
+    that is made of photographs beside their own reconstructions. start: a safetensors file to begin with, "" for fresh
+    weights; relative paths are relative to where the command runs. exclude: generators that are never trained on.
     """
 
     model_config = ConfigDict(extra="forbid")

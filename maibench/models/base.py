@@ -60,7 +60,7 @@ class Detector(nn.Module):
         """What training makes smaller: binary cross-entropy of the logits against (n,) labels in {0, 1}."""
         return F.binary_cross_entropy_with_logits(self(batch).float(), labels.float())
 
-    def add_adapter(self, rank: int, alpha: float, dropout: float, targets: str) -> None:
+    def add_adapter(self, rank: int, alpha: int, dropout: float, targets: str) -> None:
         """Freeze the weights and train a low-rank adapter beside them. Raises MaibenchError where that is not known."""
         raise MaibenchError(f"{self.card.name} takes no LoRA adapter; leave 'lora' out of the recipe")
 

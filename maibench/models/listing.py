@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maibench.errors import MaibenchError
 from maibench.models.card import Card
@@ -39,13 +39,20 @@ def list_models(pattern: str) -> RenderableType:
     return table
 
 
-def show_card(spec: str) -> RenderableType:
-    """Every fact of a detector's card, and its options with their defaults. Raises MaibenchError for a wrong SPEC."""
+def show_card(spec: str, settings: dict[str, Any] | None = None) -> RenderableType:
+    """Every fact of a detector's card, and its options with their defaults. settings: options that it is loaded with.
+
+    Raises MaibenchError for a wrong SPEC or option.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    known = spec in names()
-    card, options = (_facts(spec)[0], options_of(detector_class(spec))) if known else _loaded(spec)
+    facts: dict[str, str] = {}
+    if spec in names() and not settings and "weights" not in detector_class(spec).loads:
+        card, options = _facts(spec)[0], options_of(detector_class(spec))
+    else:
+        detector = load_detector(spec, **(settings or {}))
+        card, options, facts = detector.card, options_of(type(detector)), detector.facts()
     table = Table(show_header=False, box=None, pad_edge=False)
     for fact, value in card.model_dump(exclude_defaults=True).items():
         if isinstance(value, dict):
@@ -53,22 +60,23 @@ def show_card(spec: str) -> RenderableType:
         elif isinstance(value, (list, tuple)):
             value = ", ".join(map(str, value))
         table.add_row(fact, Text(str(value)))
+    for fact, told in facts.items():
+        table.add_row(fact, Text(told))
     for name, parameter in options.items():
         default = "" if parameter.default is inspect.Parameter.empty else f" (default {parameter.default})"
         table.add_row("option", Text(f"{name}{default}"))
     return table
 
 
-def _loaded(spec: str) -> tuple[Card, dict[str, inspect.Parameter]]:
-    detector = load_detector(spec)
-    return detector.card, options_of(type(detector))
-
-
 def _facts(name: str) -> tuple[Card, str, str]:
     """(card with the bundled weights' facts, parameters in words, where the weights come from)."""
-    detector = build(detector_class(name), name, {})
-    card = detector.card
+    cls = detector_class(name)
     file = BUNDLED / f"{name}.json"
+    if "weights" in cls.loads and file.is_file():  # its card says all, and it is not worth loading for a list
+        card = cls.card.read(file)
+        return card, f"{card.parameters:,}", card.weights
+    detector = build(cls, name, {})
+    card = detector.card
     if file.is_file():
         card = card.read(file)
     if detector.fitted:

@@ -60,7 +60,7 @@ def load_adapter(model: MoondreamModel, folder: Path, checkpoint: Checkpoint) ->
     model.requires_grad_(False)
 
 
-def add_adapter(model: MoondreamModel, rank: int, alpha: float, dropout: float, targets: str) -> LoraConfig:
+def add_adapter(model: MoondreamModel, rank: int, alpha: int, dropout: float, targets: str) -> LoraConfig:
     """Put a fresh adapter on a model, the only part of it that is then trained. targets: a regular expression over the
     names of its linear layers. Raises MaibenchError where nothing matches."""
     from peft import LoraConfig, PeftModel
@@ -98,8 +98,8 @@ def _check_base(folder: Path, checkpoint: Checkpoint) -> None:
         raise MaibenchError(f"{file}: cannot be read: {error}") from error
     if stored and stored != base_sha256(checkpoint):
         raise MaibenchError(
-            f"{folder}: an adapter for another base: it was trained on weights with sha256 {stored[:12]}…, not on those "
-            f"of {checkpoint.name}"
+            f"{folder}: an adapter for another base: it was trained on weights with sha256 {stored[:12]}…, not on "
+            f"those of {checkpoint.name}"
         )
 
 

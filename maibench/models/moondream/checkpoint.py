@@ -73,7 +73,7 @@ def fetch(repository: str, patterns: tuple[str, ...]) -> Path:
     except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MaibenchError(
-            f"'{repository}' is not on this disk and cannot be fetched ({type(error).__name__}: {reason}). On a machine "
+            f"'{repository}' is not on this disk and cannot be fetched ({type(error).__name__}: {reason}). On one "
             f"with a network: hf download {name}{f' --revision {revision}' if revision else ''} --local-dir FOLDER; "
             "then name that FOLDER here"
         ) from error

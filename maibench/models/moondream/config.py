@@ -121,7 +121,9 @@ class MoondreamConfig(_Part):
         own = self.tokenizer.templates.get("query") or {}
         before, after = own.get("prefix") if prefix is None else prefix, own.get("suffix") if suffix is None else suffix
         if before is None or after is None:
-            raise MaibenchError("the checkpoint has no template for questions (tokenizer.templates.query in config.json)")
+            raise MaibenchError(
+                "the checkpoint has no template for questions (tokenizer.templates.query in config.json)"
+            )
         return list(before), list(after)
 
 
@@ -133,7 +135,9 @@ def read_config(file: Path) -> MoondreamConfig:
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise MaibenchError(f"{file}: cannot be read; a moondream folder has one beside its weights ({error})") from error
+        raise MaibenchError(
+            f"{file}: cannot be read; a moondream folder has one beside its weights ({error})"
+        ) from error
     kind = content.get("model_type", "moondream1") if isinstance(content, dict) else "?"
     if kind != "moondream1":
         raise MaibenchError(f"{file}: model_type '{kind}' is not moondream 2's ('moondream1')")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from maibench.errors import ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
-from maibench.models.moondream.checkpoint import Checkpoint, bundled, bundled_adapter, find_adapter, find_checkpoint
+from maibench.models.moondream.checkpoint import bundled, bundled_adapter, find_adapter, find_checkpoint
 from maibench.models.moondream.config import OFFICIAL, QUESTION
 from maibench.models.moondream.prompt import Answers, find_answers, open_tokenizer
 from maibench.models.weights import BUNDLED
@@ -37,9 +37,9 @@ class Moondream(Detector):
     weights: a folder laid out as the official repository, or OWNER/NAME@REVISION (None: the bundled nano moondream).
     adapter: a folder with a PEFT LoRA adapter, "none", or "bundled" (the default, where the weights are bundled).
     question: a text, or token ids. tokenizer: a tokenizer.json elsewhere. prefix, suffix: the ids around the question,
-    in place of the checkpoint's template ([1, 15381, 2] and [3]; the released code of mid-2025 ends in [3, 3]). yes, no: token ids that count as answers, in
-    place of every single-token spelling. min_mass: an answer with less probability on yes and no together is `unsure`.
-    dtype: "auto" is bfloat16 on a GPU, float32 elsewhere.
+    in place of the checkpoint's template ([1, 15381, 2] and [3]; the released code of mid-2025 ends in [3, 3]). yes,
+    no: token ids that count as answers, in place of every single-token spelling. min_mass: an answer with less
+    probability on yes and no together is `unsure`. dtype: "auto" is bfloat16 on a GPU, float32 elsewhere.
 
     Raises MaibenchError for weights, adapters and tokenizers that do not fit one another.
     """
@@ -83,7 +83,8 @@ class Moondream(Detector):
         self.min_mass = _share(min_mass)
         self.template = self.checkpoint.settings.query_template(prefix, suffix)
         ids = self.encode(self.question) if isinstance(self.question, str) else list(self.question)
-        self.prompt_ids = self._prompt(ids) if ids else []
+        self.prompt_ids = tuple(self._prompt(ids)) if ids else ()
+        self.answer_ids = tuple(self.answers.yes.values()), tuple(self.answers.no.values())
         self.model = load_model(self.checkpoint, _dtype(dtype, device), device)
         self._put_on(adapter, is_bundled=weights is None)
 
@@ -130,7 +131,7 @@ class Moondream(Detector):
             word: ", ".join(f"{spelling!r} ({token})" for spelling, token in found.items())
             for word, found in (("yes", self.answers.yes), ("no", self.answers.no))
         }
-        return {"question": str(self.question), "prompt ids": str(self.prompt_ids), **listed}
+        return {"question": str(self.question), "prompt ids": str(list(self.prompt_ids)), **listed}
 
     def encode(self, text: str) -> list[int]:
         """A text as token ids; empty where there is no tokenizer."""
@@ -184,7 +185,7 @@ class Moondream(Detector):
         tokens = torch.tensor([next(iter(found.values())) for found in (self.answers.no, self.answers.yes)])
         return F.cross_entropy(self._next_token(batch, self.prompt_ids), tokens[labels.long()])
 
-    def add_adapter(self, rank: int, alpha: float, dropout: float, targets: str) -> None:
+    def add_adapter(self, rank: int, alpha: int, dropout: float, targets: str) -> None:
         """Freeze the network and put a fresh LoRA adapter on it, in place of the one that it may have been loaded with
         only where that was taken into the weights."""
         from maibench.models.moondream.adapter import add_adapter
@@ -206,9 +207,7 @@ class Moondream(Detector):
         return self.model.continue_with(self.model.prefill(batch), prompt_ids)
 
     def _read(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        yes, no = (
-            logits[:, list(found.values())].logsumexp(-1) for found in (self.answers.yes, self.answers.no)
-        )
+        yes, no = (logits[:, list(found.values())].logsumexp(-1) for found in (self.answers.yes, self.answers.no))
         mass = (torch.logaddexp(yes, no) - logits.logsumexp(-1)).exp()
         return yes - no, mass < self.min_mass
 

@@ -7,7 +7,7 @@ backends, caches, generation, gradient checkpointing and PEFT.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -112,24 +112,40 @@ class MoondreamModel(nn.Module):
             start += rows * columns
             whole = stitch(tiles, (rows, columns), vision.overlap_margin).permute(2, 0, 1)
             local.append(F.adaptive_avg_pool2d(whole, (vision.grid, vision.grid)).flatten(1).T)
-        joined = torch.cat([torch.stack(views), torch.stack(local)], dim=-1)
-        return self.projector["fc2"](F.gelu(self.projector["fc1"](joined), approximate="tanh"))
+        return self.project(torch.stack(views), torch.stack(local))
 
-    def embed_prefix(self, images: Images) -> Tensor:
-        """(n, 1 + tokens, dim): BOS and the image."""
-        tokens = self.encode_images(images)
+    def project(self, view: Tensor, local: Tensor) -> Tensor:
+        """(n, tokens, enc_dim) features of the global views and of the stitched tiles -> (n, tokens, dim)."""
+        hidden = self.projector["fc1"](torch.cat([view, local], dim=-1))
+        return self.projector["fc2"](F.gelu(hidden, approximate="tanh"))
+
+    def embed_prefix(self, tokens: Tensor) -> Tensor:
+        """(n, tokens, dim) image tokens -> (n, 1 + tokens, dim): BOS before them."""
         bos = torch.full((len(tokens), 1), self.settings.tokenizer.bos_id, device=tokens.device)
         return torch.cat([self.text.get_input_embeddings()(bos), tokens], dim=1)
 
     def forward(
         self, images: Images, ids: Tensor, visible: Tensor | None = None, positions: Tensor | None = None
     ) -> Tensor:
-        """(n, t) token ids after the prefix -> (n, t, vocabulary) logits, in one pass; this is what training uses.
+        """(n, t) token ids after the prefix -> (n, t, vocabulary) logits, in one pass; see `decode`."""
+        return self.decode(self.encode_images(images), ids, visible, positions)
+
+    def decode(
+        self,
+        tokens: Tensor,
+        ids: Tensor,
+        visible: Tensor | None = None,
+        positions: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
+        """(n, tokens, dim) image tokens and (n, t) token ids after them -> (n, t, vocabulary) logits, in one pass; this
+        is what training uses.
 
         visible: (n or 1, t, t) bool, which token sees which (default: every earlier one and itself), so that several
         questions share one prefix. positions: (n or 1, t), counted from the end of the prefix (default: 0, 1, ...).
+        kept: which of the image tokens `tokens` are, where some were left out to train faster.
         """
-        prefix = self.embed_prefix(images)
+        prefix = self.embed_prefix(tokens)
         n, p, t = len(prefix), prefix.shape[1], ids.shape[1]
         if visible is None:
             visible = torch.ones(1, t, t, dtype=torch.bool, device=ids.device).tril()
@@ -139,11 +155,12 @@ class MoondreamModel(nn.Module):
         mask[..., :p] = True
         mask[:, 0, :p, p:] = False
         mask[:, 0, p:, p:] = visible
-        before = torch.arange(p, device=ids.device).expand(len(positions), p)
+        image = torch.arange(p - 1, device=ids.device) if kept is None else kept
+        before = F.pad(1 + image, (1, 0)).expand(len(positions), p)
         output = self.text(
             inputs_embeds=torch.cat([prefix, self.text.get_input_embeddings()(ids)], dim=1),
             attention_mask=mask.expand(n, 1, p + t, p + t),
-            position_ids=torch.cat([before, p + positions], dim=1),
+            position_ids=torch.cat([before, self.settings.text.prefix_attn + positions], dim=1),
             logits_to_keep=t,
             use_cache=False,
         )
@@ -151,8 +168,10 @@ class MoondreamModel(nn.Module):
 
     def prefill(self, images: Images) -> DynamicCache:
         """Keys and values of BOS and the image: computed once, good for any number of prompts."""
-        prefix = self.embed_prefix(images)
-        everything = torch.ones(len(prefix), 1, prefix.shape[1], prefix.shape[1], dtype=torch.bool, device=prefix.device)
+        prefix = self.embed_prefix(self.encode_images(images))
+        everything = torch.ones(
+            len(prefix), 1, prefix.shape[1], prefix.shape[1], dtype=torch.bool, device=prefix.device
+        )
         output = self.text.model(inputs_embeds=prefix, attention_mask=everything, use_cache=True)
         return output.past_key_values
 
@@ -167,7 +186,7 @@ class MoondreamModel(nn.Module):
         before = cache.get_seq_length()
         eos = self.settings.tokenizer.eos_id
         seen = F.pad(ids, (before, 0), value=eos)  # their keys are in the cache; only their number matters
-        output = self.text.generate(
+        output = cast(Any, self.text).generate(
             input_ids=seen,
             attention_mask=torch.ones_like(seen),
             past_key_values=own,
@@ -180,7 +199,7 @@ class MoondreamModel(nn.Module):
 
     def _prompt(self, cache: DynamicCache, prompt_ids: Sequence[int]) -> tuple[Tensor, DynamicCache]:
         """The prompt for every image of the cache, and a cache of its own that may grow."""
-        pairs: list[Any] = [(layer.keys, layer.values) for layer in cache.layers]
+        pairs = [(layer.keys, layer.values) for layer in cast(Any, cache.layers)]
         keys = pairs[0][0]
         ids = torch.tensor([list(prompt_ids)], device=keys.device).expand(len(keys), -1)
         return ids, DynamicCache(pairs)

@@ -50,7 +50,9 @@ def find_answers(tokenizer: Tokenizer) -> Answers:
 
     Raises MaibenchError for a tokenizer in which "Yes" or "No" itself is several tokens.
     """
-    yes, no = ({text: single for text in texts if (single := _single(tokenizer, text)) is not None} for texts in (YES, NO))
+    yes, no = (
+        {text: single for text in texts if (single := _single(tokenizer, text)) is not None} for texts in (YES, NO)
+    )
     for word, found in (("Yes", yes), ("No", no)):
         if word not in found:
             ids = tokenizer.encode(word, add_special_tokens=False).ids
