@@ -2,6 +2,7 @@
 
 What the nano moondream learns to see and to say before anybody asks it about generators: it never meets a label. Any
 number of pictures comes of a few hundred photographs; each is a pure function of the photograph and a random generator.
+The answers say what was done, also where a later step has all but wiped it out.
 """
 
 from __future__ import annotations

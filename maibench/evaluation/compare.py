@@ -27,6 +27,7 @@ from maibench.evaluation.store import PredictionStore, remove_other_detectors
 from maibench.evaluation.summary import Summary
 from maibench.models.base import Detector
 from maibench.models.loading import fingerprint, load_detector
+from maibench.models.registry import names
 
 
 @dataclass
@@ -150,7 +151,7 @@ def _load(config: RunConfig, specs: dict[str, str]) -> tuple[dict[str, Detector]
         except MaibenchError as error:
             raise MaibenchError(f"{label}: {error}") from error
         is_given = f"{label}={spec}" in {model.replace(" ", "") for model in config.models}
-        row = detector.row_name if detector.row_name and label == spec and not is_given else label
+        row = detector.row_name if detector.row_name and spec in names() and not is_given else label
         if row in detectors or (row != label and row in specs):
             raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
         detectors[row], labelled[row] = detector, spec

@@ -156,9 +156,10 @@ def _forward(detector: Detector, items: list[Any]) -> tuple[NDArray[np.float64],
         values, doubts = logits.to("cpu", torch.float64).numpy(), unsure.cpu().numpy()
     except Exception as error:  # whatever a plug-in raises
         return *nothing, f"{type(error).__name__}: {error}".splitlines()[0]
-    if values.shape != (len(items),):
-        wrong = f"returned logits of shape {list(values.shape)} for {len(items)} images; expected [{len(items)}]"
-        return *nothing, wrong
+    for what, array in (("logits", values), ("unsure", doubts)):
+        if array.shape != (len(items),):
+            wrong = f"returned {what} of shape {list(array.shape)} for {len(items)} images; expected [{len(items)}]"
+            return *nothing, wrong
     return values, doubts, ""
 
 

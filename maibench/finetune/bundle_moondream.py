@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -31,16 +32,16 @@ from maibench.models.weights import BUNDLED, read_tensors, sha256, write_tensors
 def bundle_base(folder: Path, training_data: str, target: Path = BUNDLED) -> Path:
     """Write moondream.safetensors, its card moondream.json, and moondream/ with config.json and tokenizer.json."""
     checkpoint = find_checkpoint(folder)
+    if checkpoint.tokenizer is None or not (folder / "validation.json").is_file():
+        raise MaibenchError(f"{folder}: needs tokenizer.json and validation.json, as moondream_base writes them")
+    known = json.loads((folder / "validation.json").read_text())
     model = load_model(checkpoint, torch.float32)
     extra = target / "moondream"
     make_folder(extra)
     file = target / "moondream.safetensors"
     write_official(model, file, extra / "config.json", half=True)
-    if checkpoint.tokenizer is None:
-        raise MaibenchError(f"{folder}: has no tokenizer.json")
     # one line, without the indents: a third of the size
     write_text(extra / "tokenizer.json", json.dumps(json.loads(checkpoint.tokenizer.read_text()), ensure_ascii=False))
-    known = json.loads((folder / "validation.json").read_text())
     card = {
         "name": "moondream",
         "summary": "nano moondream: the official architecture at about 1/1000 of its size, trained here",
@@ -68,16 +69,20 @@ def bundle_adapter(folder: Path, sources: list[str], training_data: str, target:
     splits = [read_validation(open_data(source), detector) for source in sources]
     before = np.concatenate([split.logits(detector) for split in splits])
     adapter = target / "moondream" / "adapter"
-    make_folder(adapter)
-    tensors = read_tensors(folder / "adapter_model.safetensors")
-    write_tensors({name: tensor.half() for name, tensor in tensors.items()}, adapter / "adapter_model.safetensors")
-    shutil.copy(folder / "adapter_config.json", adapter)
-    write_text(adapter / "config.json", json.dumps({"base_sha256": base_sha256(bundled())}, indent=2) + "\n")
-    (adapter / "card.json").unlink(missing_ok=True)
-    rescored = [split.logits(Moondream(adapter=str(adapter)).eval()) for split in splits]
-    after = np.concatenate(rescored)
-    if changed := int(((before > 0) != (after > 0)).sum()):
-        raise MaibenchError(f"half precision changes {changed} of {len(before)} decisions; do not ship this adapter")
+    with tempfile.TemporaryDirectory() as workplace:
+        halved = Path(workplace)
+        tensors = read_tensors(folder / "adapter_model.safetensors")
+        write_tensors({name: tensor.half() for name, tensor in tensors.items()}, halved / "adapter_model.safetensors")
+        shutil.copy(folder / "adapter_config.json", halved)
+        write_text(halved / "config.json", json.dumps({"base_sha256": base_sha256(bundled())}, indent=2) + "\n")
+        rescored = [split.logits(Moondream(adapter=str(halved)).eval()) for split in splits]
+        after = np.concatenate(rescored)
+        if changed := int(((before > 0) != (after > 0)).sum()):
+            raise MaibenchError(
+                f"half precision changes {changed} of {len(before)} decisions; do not ship this adapter"
+            )
+        shutil.rmtree(adapter, ignore_errors=True)
+        shutil.copytree(halved, adapter)
     facts = json.loads((folder / "card.json").read_text())
     labels = np.concatenate([split.labels for split in splits])
     base = json.loads((target / "moondream.json").read_text())

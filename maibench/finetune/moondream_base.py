@@ -32,6 +32,7 @@ from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.files import make_folder, write_text, write_whole
 from maibench.models.moondream.config import QUESTION, MoondreamConfig
 from maibench.models.moondream.model import Images, MoondreamModel
+from maibench.models.moondream.prompt import find_answers
 from maibench.models.moondream.tensors import save_folder
 
 Pixels = NDArray[np.uint8]
@@ -137,7 +138,7 @@ def train(recipe: BaseRecipe, manifests: list[Manifest], out: Path) -> Path:
             model.train()
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 tokens = encode_some(model, images, kept)
-                loss = probed = probe.loss(tokens, kept, examples)
+                loss = probed = probe.loss(tokens, kept, settings.vision.grid, examples)
                 if recipe.stage(step).decoder:
                     logits = model.decode(tokens, packed.ids, packed.visible, packed.positions, kept)
                     loss = F.cross_entropy(logits.float().flatten(0, 1), packed.targets.flatten(), ignore_index=-100)
@@ -182,6 +183,7 @@ def fit_tokenizer(photographs: list[Pixels], vocabulary: int) -> Tokenizer:
             show_progress=False,
         ),
     )
+    find_answers(tokenizer)  # a vocabulary that is too small for "Yes" is told before the training
     return tokenizer
 
 
@@ -211,10 +213,10 @@ class Probe(nn.Module):
         super().__init__()
         self.heads = nn.ModuleDict({name: nn.Linear(9 * dim, len(values)) for name, values in CLASSES.items()})
 
-    def loss(self, tokens: Tensor, kept: Tensor, examples: list[Example]) -> Tensor:
+    def loss(self, tokens: Tensor, kept: Tensor, grid: int, examples: list[Example]) -> Tensor:
         """The mean cross-entropy over what is asked; (n, len(kept), dim) image tokens of n examples, and which of the
-        27 x 27 they are."""
-        cells = F.one_hot(kept // 27 // 9 * 3 + kept % 27 // 9, 9).float()
+        grid x grid they are."""
+        cells = F.one_hot(kept // grid * 3 // grid * 3 + kept % grid * 3 // grid, 9).float()
         pooled = torch.einsum("ntd,tc->ncd", tokens.float(), cells / cells.sum(0).clamp(min=1)).flatten(1)
         losses = [
             F.cross_entropy(head(pooled).float(), torch.tensor([example.facts[name] for example in examples]))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maibench.errors import MaibenchError
 
@@ -75,6 +75,13 @@ class Recipe(BaseModel):
     seed: int = 0
     exclude: list[str] = []
     augmentation: Augmentation = Augmentation()
+
+    @field_validator("crop")
+    @classmethod
+    def _rises(cls, crop: int | tuple[int, int]) -> int | tuple[int, int]:
+        if isinstance(crop, tuple) and crop[0] > crop[1]:
+            raise ValueError(f"[least, most], got [{crop[0]}, {crop[1]}]")
+        return crop
 
     @property
     def smallest_crop(self) -> int:

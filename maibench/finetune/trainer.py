@@ -101,6 +101,8 @@ def _schedule(step: int, recipe: Recipe) -> float:
 
 def _optimiser(recipe: Recipe, model: Detector) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise MaibenchError(f"{recipe.detector} is trained through an adapter: the recipe needs 'lora'")
     if recipe.optimiser == "rmsprop":
         return torch.optim.RMSprop(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)

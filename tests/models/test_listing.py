@@ -62,3 +62,19 @@ def test_show_lists_facts_and_options():
     assert "input (default both)" in text
     with pytest.raises(MaibenchError, match="did you mean 'bailu'"):
         show_card("bailo")
+
+
+def test_list_and_show_tell_of_the_vlm_that_it_is_the_nano_one():
+    line = next(line for line in printed(list_models("moon*")).splitlines() if line.startswith("moondream"))
+    assert "nano" in line
+    assert "bundled" in line
+
+
+def test_show_prints_the_prompt_and_the_tokens_that_count_as_answers():
+    text = printed(show_card("moondream", {"adapter": "none", "question": "Is this image blurred?"}))
+    rows = {line.split()[0]: line for line in text.splitlines()}
+    assert "Is this image blurred?" in rows["question"]
+    assert "'Yes' (" in rows["yes"]
+    assert "'No' (" in rows["no"]
+    with pytest.raises(MaibenchError, match="moondream has no option 'colour'"):
+        show_card("moondream", {"colour": 1})

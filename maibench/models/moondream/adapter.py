@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maibench.errors import MaibenchError
 from maibench.models.moondream.checkpoint import Checkpoint
@@ -38,11 +38,13 @@ def load_adapter(model: MoondreamModel, folder: Path, checkpoint: Checkpoint) ->
     tensors = {
         name.removeprefix(PREFIX): tensor for name, tensor in read_tensors(folder / "adapter_model.safetensors").items()
     }
+    # an adapter that was made on the decoder alone names its layers from there
+    part = model if any(name.startswith(("vision.", "projector.", "text.")) for name in tensors) else model.text
     try:
-        wrapped = PeftModel(model, config)
-    except (ValueError, TypeError, NotImplementedError) as error:
+        wrapped = PeftModel(part, config)
+    except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise MaibenchError(f"{folder}: an adapter for another base than {checkpoint.name}: {error}") from error
-    own = adapter_tensors(model)
+    own = adapter_tensors(part)
     problems = [f"'{name}' is missing" for name in own if name not in tensors]
     problems += [f"'{name}' is left over" for name in tensors if name not in own]
     problems += [
@@ -82,7 +84,7 @@ def save_adapter(model: MoondreamModel, config: LoraConfig, folder: Path, half: 
     config.save_pretrained(str(folder))
 
 
-def adapter_tensors(model: MoondreamModel) -> dict[str, Tensor]:
+def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     """{name as PEFT stores it, without its prefix: parameter} of the adapter that a model carries."""
     return {name.replace(".default", ""): p for name, p in model.named_parameters() if "lora_" in name}
 

@@ -72,10 +72,10 @@ def fetch(repository: str, patterns: tuple[str, ...]) -> Path:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(patterns)))
     except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
+        at = f" --revision {revision}" if revision else ""
         raise MaibenchError(
-            f"'{repository}' is not on this disk and cannot be fetched ({type(error).__name__}: {reason}). On one "
-            f"with a network: hf download {name}{f' --revision {revision}' if revision else ''} --local-dir FOLDER; "
-            "then name that FOLDER here"
+            f"'{repository}' is not on this disk and cannot be fetched ({type(error).__name__}: {reason}). Where "
+            f"there is a network: hf download {name}{at} --local-dir FOLDER; then name that FOLDER here"
         ) from error
 
 

@@ -23,7 +23,8 @@ Tiling = tuple[int, int]
 def select_tiling(height: int, width: int, tile: int, max_tiles: int) -> Tiling:
     """How many rows and columns of tiles cover height x width pixels, with about the image's aspect ratio.
 
-    tile: pixels a side that a tile adds. max_tiles: rows x columns at most; a larger image is shrunk to fit.
+    tile: pixels a side that a tile adds. max_tiles: rows x columns at most, a larger image is shrunk to fit; only a
+    panorama of more than `max_tiles` tiles' length gets more, as in the official code.
     """
     if height <= tile or width <= tile:
         return 1, 1

@@ -18,7 +18,7 @@ from maibench.models.card import Card
 from maibench.models.moondream.checkpoint import bundled, bundled_adapter, find_adapter, find_checkpoint
 from maibench.models.moondream.config import OFFICIAL, QUESTION
 from maibench.models.moondream.prompt import Answers, find_answers, open_tokenizer
-from maibench.models.weights import BUNDLED
+from maibench.models.weights import BUNDLED, sha256
 
 if TYPE_CHECKING:
     from maibench.models.moondream.model import Images
@@ -82,9 +82,14 @@ class Moondream(Detector):
         self.answers = self._find_answers(yes, no)
         self.min_mass = _share(min_mass)
         self.template = self.checkpoint.settings.query_template(prefix, suffix)
-        ids = self.encode(self.question) if isinstance(self.question, str) else list(self.question)
-        self.prompt_ids = tuple(self._prompt(ids)) if ids else ()
-        self.answer_ids = tuple(self.answers.yes.values()), tuple(self.answers.no.values())
+        self.prompt_ids: tuple[int, ...] = ()  # none where a text has no tokenizer
+        if not isinstance(self.question, str):
+            self.prompt_ids = tuple(self._prompt(list(self.question)))
+        elif self.tokenizer is not None:
+            self.prompt_ids = tuple(self._prompt(self.encode(self.question)))
+        # two spellings may be one token, which counts once
+        self.answer_ids = tuple(tuple(dict.fromkeys(d.values())) for d in (self.answers.yes, self.answers.no))
+        self.adapter_config = ""
         self.model = load_model(self.checkpoint, _dtype(dtype, device), device)
         self._put_on(adapter, is_bundled=weights is None)
 
@@ -118,11 +123,7 @@ class Moondream(Detector):
     def check_ready(self) -> None:
         """Raises MaibenchError where the question or the answers are not known in token ids."""
         if not self.prompt_ids or not self.answers.yes or not self.answers.no:
-            raise MaibenchError(
-                f"{self.checkpoint.name}: has no tokenizer.json, so the question cannot be written as tokens: put one "
-                "beside the weights, name one (--set moondream.tokenizer=FILE), or give ids: --set moondream.question="
-                "[5,6] --set moondream.yes=[17] --set moondream.no=[21]"
-            )
+            raise self._no_tokenizer()
         self._check_ids(self.prompt_ids)
 
     def facts(self) -> dict[str, str]:
@@ -134,8 +135,10 @@ class Moondream(Detector):
         return {"question": str(self.question), "prompt ids": str(list(self.prompt_ids)), **listed}
 
     def encode(self, text: str) -> list[int]:
-        """A text as token ids; empty where there is no tokenizer."""
-        return self.tokenizer.encode(text).ids if self.tokenizer is not None else []
+        """A text as token ids. Raises MaibenchError where there is no tokenizer."""
+        if self.tokenizer is None:
+            raise self._no_tokenizer()
+        return self.tokenizer.encode(text).ids
 
     def next_token_logits(self, images: Sequence[Pixels], prompt_ids: Sequence[int]) -> Tensor:
         """(n, vocabulary) float32 logits of the token after BOS + image + prompt.
@@ -144,9 +147,7 @@ class Moondream(Detector):
         ImageError for an image that cannot be read, MaibenchError for ids that the vocabulary or the context has no
         room for.
         """
-        self._check_ids(prompt_ids)
-        if not len(prompt_ids):
-            raise MaibenchError("prompt_ids is empty; one token at least has to follow the image")
+        self._check_prompt(prompt_ids)
         with torch.no_grad():
             return self._next_token(self._batch(images), prompt_ids).cpu()
 
@@ -157,12 +158,12 @@ class Moondream(Detector):
             cache = self.model.prefill(self._batch(images))
             prompts = [self._prompt(self.encode(question)) for question in questions]
             for prompt in prompts:
-                self._check_ids(prompt)
+                self._check_prompt(prompt)
             return torch.stack([self._read(self.model.continue_with(cache, ids))[0] for ids in prompts], dim=1).cpu()
 
     def generate(self, images: Sequence[Pixels], prompt_ids: Sequence[int], max_tokens: int = 64) -> list[list[int]]:
         """Greedy continuations as token ids, one list an image, without the EOS that ends them."""
-        self._check_ids(prompt_ids, max_tokens)
+        self._check_prompt(prompt_ids, max_tokens)
         eos = self.checkpoint.settings.tokenizer.eos_id
         with torch.no_grad():
             ids = self.model.generate(self.model.prefill(self._batch(images)), prompt_ids, max_tokens).tolist()
@@ -182,14 +183,17 @@ class Moondream(Detector):
     def loss(self, batch: Images, labels: Tensor) -> Tensor:
         """Cross-entropy of the answer token against the whole vocabulary: "Yes" for label 1, "No" for label 0."""
         self.check_ready()
-        tokens = torch.tensor([next(iter(found.values())) for found in (self.answers.no, self.answers.yes)])
+        yes, no = self.answer_ids
+        tokens = torch.tensor([no[0], yes[0]], device=labels.device)
         return F.cross_entropy(self._next_token(batch, self.prompt_ids), tokens[labels.long()])
 
     def add_adapter(self, rank: int, alpha: int, dropout: float, targets: str) -> None:
-        """Freeze the network and put a fresh LoRA adapter on it, in place of the one that it may have been loaded with
-        only where that was taken into the weights."""
+        """Put a fresh LoRA adapter on the network. Raises MaibenchError where it was loaded with one: what is saved
+        belongs to the base alone."""
         from maibench.models.moondream.adapter import add_adapter
 
+        if self.adapter_config:
+            raise MaibenchError("a new adapter is trained on the base: load it with the option adapter: none")
         self.lora = add_adapter(self.model, rank, alpha, dropout, targets)
         self.lora.base_model_name_or_path = self.checkpoint.name
 
@@ -207,7 +211,7 @@ class Moondream(Detector):
         return self.model.continue_with(self.model.prefill(batch), prompt_ids)
 
     def _read(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        yes, no = (logits[:, list(found.values())].logsumexp(-1) for found in (self.answers.yes, self.answers.no))
+        yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in self.answer_ids)
         mass = (torch.logaddexp(yes, no) - logits.logsumexp(-1)).exp()
         return yes - no, mass < self.min_mass
 
@@ -221,8 +225,15 @@ class Moondream(Detector):
 
     def _texts(self, ids: list[list[int]]) -> list[str]:
         if self.tokenizer is None:
-            self.check_ready()
-        return [self.tokenizer.decode(row).strip() for row in ids]  # type: ignore[union-attr]
+            raise self._no_tokenizer()
+        return [self.tokenizer.decode(row).strip() for row in ids]
+
+    def _no_tokenizer(self) -> MaibenchError:
+        return MaibenchError(
+            f"{self.checkpoint.name}: has no tokenizer.json, so a text cannot be written as tokens: put one beside the "
+            "weights, name one (--set moondream.tokenizer=FILE), or give ids: --set moondream.question=[5,6] "
+            "--set moondream.yes=[17] --set moondream.no=[21]"
+        )
 
     def _find_answers(self, yes: Sequence[int] | None, no: Sequence[int] | None) -> Answers:
         if (yes is None) != (no is None):
@@ -234,6 +245,11 @@ class Moondream(Detector):
                 raise MaibenchError("moondream.yes and moondream.no are two lists of ids that share none")
             return Answers({f"id {i}": i for i in yes}, {f"id {i}": i for i in no})
         return find_answers(self.tokenizer) if self.tokenizer is not None else Answers({}, {})
+
+    def _check_prompt(self, ids: Sequence[int], more: int = 0) -> None:
+        if not len(ids):
+            raise MaibenchError("the prompt is empty; one token at least has to follow the image")
+        self._check_ids(ids, more)
 
     def _check_ids(self, ids: Sequence[int], more: int = 0) -> None:
         text = self.checkpoint.settings.text
@@ -260,6 +276,7 @@ class Moondream(Detector):
             return
         folder = bundled_adapter() if own else find_adapter(adapter)  # type: ignore[arg-type]
         load_adapter(self.model, folder, self.checkpoint)
+        self.adapter_config = sha256(folder / "adapter_config.json")  # its scale is in no tensor
         if (folder / "card.json").is_file():
             self.card = self.card.read(folder / "card.json")
         else:
@@ -272,6 +289,8 @@ def _question(question: str | Sequence[int]) -> str | tuple[int, ...]:
         if not question.strip():
             raise MaibenchError("moondream.question is empty")
         return question
+    if not len(question):
+        raise MaibenchError("moondream.question is empty")
     return tuple(question)
 
 

@@ -153,8 +153,9 @@ class MoondreamModel(nn.Module):
             positions = torch.arange(t, device=ids.device)[None]
         mask = torch.zeros(len(visible), 1, p + t, p + t, dtype=torch.bool, device=ids.device)
         mask[..., :p] = True
-        mask[:, 0, :p, p:] = False
         mask[:, 0, p:, p:] = visible
+        if self.text.config._attn_implementation == "eager":  # which adds the mask where others look it up
+            mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
         image = torch.arange(p - 1, device=ids.device) if kept is None else kept
         before = F.pad(1 + image, (1, 0)).expand(len(positions), p)
         output = self.text(

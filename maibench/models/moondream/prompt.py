@@ -38,9 +38,10 @@ def open_tokenizer(checkpoint: Checkpoint, named: str | Path | None) -> Tokenize
     except Exception as error:  # the library raises plain Exception for what is not a tokenizer
         raise MaibenchError(f"{file}: not a tokenizer.json ({error})") from error
     vocabulary = checkpoint.settings.text.vocab_size
-    if tokenizer.get_vocab_size() > vocabulary:
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= vocabulary:
         raise MaibenchError(
-            f"{file}: has {tokenizer.get_vocab_size()} tokens, the weights know {vocabulary}; it belongs to others"
+            f"{file}: has token ids up to {largest}, the weights know {vocabulary} tokens; it belongs to others"
         )
     return tokenizer
 

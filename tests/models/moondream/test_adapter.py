@@ -21,10 +21,10 @@ from maibench.models.moondream.tensors import load_model
 IDS = [1, 2, 5, 6, 3]
 
 
-def adapted(folder, rank=4, alpha=8.0, targets=Lora().targets):
+def adapted(folder):
     """A detector that carries a random adapter beside its weights."""
     detector = load_detector("moondream", weights=folder)
-    detector.add_adapter(rank=rank, alpha=alpha, dropout=0.1, targets=targets)
+    detector.add_adapter(rank=4, alpha=8, dropout=0.1, targets=Lora().targets)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, parameter in detector.model.named_parameters():
@@ -96,6 +96,21 @@ def test_an_adapter_that_peft_wrote(shared_folder, tmp_path, beside, pictures):
     detector = load_detector("moondream", weights=shared_folder, adapter=tmp_path)
     expected = beside.next_token_logits(pictures, IDS)
     torch.testing.assert_close(detector.next_token_logits(pictures, IDS), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_adapter_that_was_made_on_the_decoder_alone(shared_folder, tmp_path, asked, pictures):
+    model = load_model(find_checkpoint(shared_folder), torch.float32)
+    wrapped = PeftModel(model.text, LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "fc2"])).eval()
+    with torch.no_grad():
+        for name, parameter in wrapped.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(len(name)))
+        expected = model.continue_with(model.prefill(model.stack([model.crop(pictures[0])])), IDS)
+    wrapped.save_pretrained(str(tmp_path))
+    detector = load_detector("moondream", weights=shared_folder, adapter=tmp_path)
+    found = detector.next_token_logits(pictures[:1], IDS)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert (found - asked.next_token_logits(pictures[:1], IDS)).abs().max() > 0.1
 
 
 def test_in_half_precision_it_stays_beside_the_weights(shared_folder, adapter, beside, pictures):
@@ -176,7 +191,7 @@ def test_garbage_beside_an_adapter(shared_folder, adapter, content):
 
 def test_an_adapter_that_is_a_pickle(shared_folder, adapter):
     torch.save({}, adapter / "adapter_model.safetensors")
-    with pytest.raises(MaibenchError, match="A pickle .* is never loaded"):
+    with pytest.raises(MaibenchError, match=r"A pickle .* is never loaded"):
         load_detector("moondream", weights=shared_folder, adapter=adapter)
 
 
@@ -200,7 +215,9 @@ def test_what_it_scores_with_is_in_the_fingerprint(shared_folder, adapter, tmp_p
         assert len(prints) == 3, dtype
 
 
-def test_a_second_adapter_is_trained_on_what_the_first_was_taken_into(shared_folder, adapter, tmp_path_factory, pictures):
+def test_a_second_adapter_is_trained_on_what_the_first_was_taken_into(
+    shared_folder, adapter, tmp_path_factory, pictures
+):
     """What is saved has to score, once loaded, as it did when it was validated; or nothing is saved."""
     detector = load_detector("moondream", weights=shared_folder, adapter=adapter)
     out = tmp_path_factory.mktemp("second")

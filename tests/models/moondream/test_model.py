@@ -87,30 +87,33 @@ def test_a_cache_is_good_for_any_number_of_prompts(tiny, batch):
     assert cache.get_seq_length() == 730
 
 
-def test_greedy_generation_is_the_argmax_step_by_step(asked, pictures):
-    ids = [1, 5, 3]
-    generated = asked.generate(pictures, ids, max_tokens=5)
+def test_greedy_generation_is_the_argmax_step_by_step(official, reference):
+    pictures = [image["pixels"] for image in reference["images"][:2]]
+    ids = reference["prompts"][2]
+    generated = official.generate(pictures, ids, max_tokens=4)
     for pixels, found in zip(pictures, generated, strict=True):
         expected: list[int] = []
-        while len(expected) < 5:
-            token = int(asked.next_token_logits([pixels], ids + expected).argmax())
-            if token == 0:  # EOS
-                break
-            expected.append(token)
+        for _ in range(4):
+            expected.append(int(official.next_token_logits([pixels], ids + expected).argmax()))
         assert found == expected
+    assert generated[0] != generated[1]
+    assert len(set(generated[0])) > 2
 
 
-def test_generation_ends_at_eos_for_each_image_on_its_own(tiny, pictures):
-    model = tiny()
-    cache = model.prefill(model.stack([model.crop(pixels) for pixels in pictures]))
-    first = model.continue_with(cache, [1, 9, 3]).argmax(-1)
-    model.text.lm_head.weight[0] = model.text.lm_head.weight[first[0]]
-    model.text.lm_head.bias[0] = model.text.lm_head.bias[first[0]] + 1  # EOS wherever the first image's token would be
-    found = model.generate(cache, [1, 9, 3], 4)
-    assert found[0].eq(0).all()
-    assert found.shape[1] <= 4
-    later = [row for row, token in zip(found, first, strict=True) if token != first[0]]
-    assert all(row[0] != 0 for row in later)
+def test_generation_ends_at_eos_for_each_image_on_its_own(official, reference):
+    pictures = [image["pixels"] for image in reference["images"][:2]]
+    ids = reference["prompts"][2]
+    plain = official.generate(pictures, ids, max_tokens=5)
+    only = next(token for token in plain[0] if token not in plain[1])  # what the first image says, and the other not
+    ending = load_detector("moondream", weights=official.checkpoint.name)
+    head = ending.model.text.lm_head
+    head.weight[0], head.bias[0] = head.weight[only], head.bias[only] + 1e-3  # where it was said there is EOS now
+    end = plain[0].index(only)
+    assert 0 < end < 4
+    assert ending.generate(pictures, ids, max_tokens=5) == [plain[0][:end], plain[1]]
+    batch = ending.collate([ending.preprocess(pixels) for pixels in pictures])
+    padded = ending.model.generate(ending.model.prefill(batch), ids, 5)
+    assert padded[0].tolist() == plain[0][:end] + [0] * (5 - end)
 
 
 def gradients(model, batch, ids):

@@ -40,7 +40,8 @@ def shard(folder, parts=3):
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     places = {
-        name: f"model-{number % parts + 1:05d}-of-{parts:05d}.safetensors" for number, name in enumerate(sorted(tensors))
+        name: f"model-{number % parts + 1:05d}-of-{parts:05d}.safetensors"
+        for number, name in enumerate(sorted(tensors))
     }
     for place in set(places.values()):
         save_file({name: tensors[name] for name in tensors if places[name] == place}, folder / place)
@@ -101,7 +102,9 @@ def test_every_tensor_and_buffer_has_values(tiny, folder):
         torch.testing.assert_close(buffers[name], tensor, **EXACT)
 
 
-@pytest.mark.parametrize("name", ["model.text.blocks.1.attn.qkv.bias", "model.vision.pos_emb", "model.text.lm_head.bias"])
+@pytest.mark.parametrize(
+    "name", ["model.text.blocks.1.attn.qkv.bias", "model.vision.pos_emb", "model.text.lm_head.bias"]
+)
 def test_missing_tensor(folder, name):
     change(folder, lambda tensors: tensors.pop(name))
     with pytest.raises(MaibenchError, match=f"'{name}' is missing") as raised:
@@ -173,7 +176,9 @@ def test_broken_index(folder, index):
 @pytest.mark.parametrize("place", ["../model.safetensors", "/etc/passwd", "a/b.safetensors", 3, None])
 def test_an_index_that_leaves_its_folder(folder, place):
     places = shard(folder)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {**places, "model.text.wte": place}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {**places, "model.text.wte": place}})
+    )
     with pytest.raises(MaibenchError, match="names files outside its folder"):
         load(folder)
 
@@ -181,7 +186,9 @@ def test_an_index_that_leaves_its_folder(folder, place):
 @pytest.mark.parametrize("place", ["", ".", ".."])
 def test_an_index_that_names_a_folder(folder, place):
     places = shard(folder)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {**places, "model.text.wte": place}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {**places, "model.text.wte": place}})
+    )
     with pytest.raises(MaibenchError):
         load(folder)
 
@@ -210,7 +217,7 @@ def test_loading_in_half_precision_keeps_exact_rotations(tiny, folder):
 
 def test_a_pickle_is_never_loaded(tiny, folder):
     torch.save(to_official(tiny()), folder / "model.safetensors")
-    with pytest.raises(MaibenchError, match="not a whole safetensors file.*A pickle .* is never loaded"):
+    with pytest.raises(MaibenchError, match=r"not a whole safetensors file.*A pickle .* is never loaded"):
         load(folder)
 
 

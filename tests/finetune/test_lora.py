@@ -1,0 +1,184 @@
+"""Training an adapter: the base stays as it is, and what is written loads as it was validated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from maibench import load_detector
+from maibench.datasets.readers import read_manifest
+from maibench.errors import MaibenchError
+from maibench.finetune import trainer
+from maibench.finetune.recipe import Recipe, read_recipe
+from maibench.finetune.validation import read_validation
+from maibench.models.moondream.config import MoondreamConfig
+from maibench.models.moondream.model import MoondreamModel
+from maibench.models.moondream.tensors import save_folder
+from maibench.models.weights import sha256
+
+WORDS = ("<|endoftext|>", "<|1|>", "<|2|>", "<|3|>", "Is", "this", "image", "AI-generated?", "Yes", "No", "[UNK]")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A tiny random moondream 2 with a tokenizer of whole words."""
+    torch.manual_seed(3)
+    settings = MoondreamConfig.model_validate(
+        {
+            "text": {"dim": 32, "ff_dim": 48, "n_layers": 1, "vocab_size": 16, "n_heads": 2, "n_kv_heads": 2},
+            "vision": {
+                "enc_dim": 16, "enc_ff_dim": 24, "enc_n_layers": 1, "enc_n_heads": 2, "proj_inner_dim": 24,
+                "proj_out_dim": 32,
+            },
+            "tokenizer": {"templates": {"query": {"prefix": [1, 2], "suffix": [3]}}},
+        }
+    )  # fmt: skip
+    model = MoondreamModel(settings)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.3)
+    folder = tmp_path_factory.mktemp("weights")
+    save_folder(model, folder)
+    tokenizer = Tokenizer(models.WordLevel({word: token for token, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def manifest(data_set):
+    return read_manifest(data_set(n_real=3, n_synthetic=3, splits=("train", "validation")))
+
+
+@pytest.fixture
+def recipe(weights):
+    def make(**changes: object) -> Recipe:
+        values = {
+            "detector": "moondream", "options": {"adapter": "none", "weights": str(weights)},
+            "lora": {"rank": 2, "alpha": 4, "dropout": 0.1}, "lr": 3e-2, "steps": 2, "warmup": 1, "batch_size": 2,
+            "crop": [40, 64], "averaging": 0.5, "validate_every": 1,
+            "augmentation": {"jpeg": 0.5, "resize": 0.5},
+        }  # fmt: skip
+        return Recipe.model_validate({**values, **changes})
+
+    return make
+
+
+def train(recipe: Recipe, manifest, out: Path) -> Path:
+    return trainer.train(recipe, [manifest], out, say=lambda text: None)
+
+
+def test_the_result_is_an_adapter_that_loads_in_both_ways(recipe, manifest, weights, tmp_path):
+    before = {file.name: file.read_bytes() for file in weights.iterdir()}
+    out = train(recipe(exclude=["gen-b"]), manifest, tmp_path / "run")
+    assert {file.name: file.read_bytes() for file in weights.iterdir()} == before
+    assert not (out / "model.safetensors").exists()
+    assert json.loads((out / "config.json").read_text())["base_sha256"] == sha256(weights / "model.safetensors")
+
+    detector, again = load_detector(str(out)), load_detector("moondream", weights=weights, adapter=out)
+    plain = load_detector("moondream", weights=weights, adapter="none")
+    split = read_validation(manifest, plain)
+    np.testing.assert_allclose(split.logits(detector), split.logits(again), rtol=0, atol=1e-6)
+    assert np.abs(split.logits(detector) - split.logits(plain)).max() > 1e-4
+    assert detector.card.trained_on == ("gen-a",)
+    assert manifest.fingerprint in detector.card.training_data
+    assert 0 <= detector.card.validation["threshold"] <= 1
+    for name, tensor in detector.model.state_dict().items():
+        adapted = name.startswith("text.model.layers") and "layernorm" not in name and name.endswith("weight")
+        if not adapted:
+            assert torch.equal(tensor, plain.model.state_dict()[name]), name
+
+
+def test_what_is_written_scores_as_it_was_validated(recipe, manifest, tmp_path, monkeypatch):
+    validated = []
+    export = trainer._export
+
+    def remember(out, model, *others):
+        validated.append(read_validation(manifest, model).logits(model))
+        export(out, model, *others)
+
+    monkeypatch.setattr(trainer, "_export", remember)
+    detector = load_detector(str(train(recipe(), manifest, tmp_path)))
+    np.testing.assert_allclose(read_validation(manifest, detector).logits(detector), validated[-1], rtol=0, atol=1e-4)
+
+
+def test_a_killed_run_goes_on_to_the_same_adapter(recipe, manifest, tmp_path, monkeypatch):
+    checkpoint = trainer._checkpoint
+
+    def die_after(*arguments: object) -> None:
+        checkpoint(*arguments)
+        raise KeyboardInterrupt
+
+    train(recipe(), manifest, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "_checkpoint", die_after)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(), manifest, tmp_path / "stopped")
+    train(recipe(), manifest, tmp_path / "stopped")
+    whole, stopped = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "stopped"))
+    assert stopped["state"]["step"] == whole["state"]["step"] == 2
+    for name, tensor in whole["model"].items():
+        assert torch.equal(tensor, stopped["model"][name]), name
+    one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(tensor.abs().max() > 0 for name, tensor in one.items() if "lora_B" in name)
+
+
+def test_a_folder_can_be_put_on_its_base_elsewhere_and_on_no_other(recipe, manifest, weights, tmp_path):
+    out = train(recipe(steps=1), manifest, tmp_path / "run")
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (moved / name).write_bytes((weights / name).read_bytes())
+    assert load_detector(str(out), weights=moved).checkpoint.name == str(moved)
+    with pytest.raises(MaibenchError, match="an adapter for another base"):
+        load_detector("moondream", adapter=out)
+
+
+def test_crops_are_drawn_from_a_range(recipe, manifest, tmp_path):
+    settings = recipe(crop=[40, 200])  # the images have 96 x 80 pixels: what is larger is the whole image
+    draws = {settings.draw_crop(np.random.default_rng(seed)) for seed in range(2000)}
+    assert draws == set(range(40, 201))
+    assert settings.smallest_crop == 40
+    assert recipe(crop=64).draw_crop(np.random.default_rng(0)) == recipe(crop=64).smallest_crop == 64
+    assert (train(settings, manifest, tmp_path) / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("crop", [[16, 64], [64, 40], [64], 16])
+def test_wrong_ranges_of_crops(recipe, crop):
+    with pytest.raises(ValidationError):
+        recipe(crop=crop)
+
+
+@pytest.mark.parametrize("lora", [{"rank": 0}, {"alpha": 0}, {"dropout": 1}, {"target": "q_proj"}, {"targets": 3}])
+def test_wrong_adapters(recipe, lora):
+    with pytest.raises(ValidationError):
+        recipe(lora=lora)
+
+
+def test_targets_that_match_nothing(recipe, manifest, tmp_path):
+    with pytest.raises(MaibenchError, match=r"lora\.targets 'nothing'"):
+        train(recipe(lora={"targets": "nothing"}), manifest, tmp_path)
+
+
+def test_a_network_that_takes_no_adapter(recipe, manifest, tmp_path):
+    with pytest.raises(MaibenchError, match="mai_cnn takes no LoRA adapter; leave 'lora' out of the recipe"):
+        train(recipe(detector="mai_cnn", options={}), manifest, tmp_path)
+
+
+def test_a_network_that_is_trained_through_an_adapter_alone(recipe, manifest, tmp_path):
+    with pytest.raises(MaibenchError, match="lora"):
+        train(recipe(lora=None), manifest, tmp_path)
+
+
+def test_the_recipe_that_is_shipped():
+    shipped = read_recipe(Path(__file__).parents[2] / "configs" / "finetune" / "moondream_lora.yaml")
+    assert shipped.detector == "moondream"
+    assert shipped.lora is not None
+    assert shipped.options.get("adapter") == "none"  # one is trained on the base, not on another
