@@ -82,7 +82,9 @@ def bundle_adapter(folder: Path, sources: list[str], training_data: str, target:
                 f"half precision changes {changed} of {len(before)} decisions; do not ship this adapter"
             )
         shutil.rmtree(adapter, ignore_errors=True)
-        shutil.copytree(halved, adapter)
+        make_folder(adapter)  # not copied as a whole: a temporary folder is closed to others
+        for file in halved.iterdir():
+            shutil.copyfile(file, adapter / file.name)
     facts = json.loads((folder / "card.json").read_text())
     labels = np.concatenate([split.labels for split in splits])
     base = json.loads((target / "moondream.json").read_text())
