@@ -28,11 +28,24 @@ def open_tokenizer(checkpoint: Checkpoint, named: str | Path | None) -> Tokenize
 
     Raises MaibenchError for a file that is not a tokenizer, or one that writes tokens that the weights do not know.
     """
+    if named is not None:
+        return _read(_named(named), checkpoint)
+    if checkpoint.tokenizer is not None:
+        own = _read(checkpoint.tokenizer, checkpoint)
+        if not _is_older(own, checkpoint):
+            return own
+    file = _official(checkpoint)
+    if file is None and checkpoint.tokenizer is not None:
+        raise MaibenchError(
+            f"{checkpoint.tokenizer}: the tokenizer of an older revision, beside newer weights; fetch theirs: hf "
+            f"download {TOKENIZER} tokenizer.json --local-dir {checkpoint.tokenizer.parent}"
+        )
+    return None if file is None else _read(file, checkpoint)
+
+
+def _read(file: Path, checkpoint: Checkpoint) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    file = _named(named) if named is not None else checkpoint.tokenizer or _official(checkpoint)
-    if file is None:
-        return None
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises plain Exception for what is not a tokenizer
@@ -79,6 +92,14 @@ def _named(place: str | Path) -> Path:
     if "/" in str(place) and path.suffix != ".json":
         return fetch(str(place), ("tokenizer.json",)) / "tokenizer.json"
     raise MaibenchError(f"{place}: no tokenizer.json there")
+
+
+def _is_older(tokenizer: Tokenizer, checkpoint: Checkpoint) -> bool:
+    """A repository may keep the tokenizer.json of moondream's first revisions (CodeGen's, in which id 0 is an
+    exclamation mark) beside weights since 2025-05-31, which read id 0 as BOS."""
+    settings = checkpoint.settings
+    is_official = settings.text.vocab_size == TextConfig().vocab_size
+    return is_official and tokenizer.id_to_token(settings.tokenizer.bos_id) == "!"
 
 
 def _official(checkpoint: Checkpoint) -> Path | None:

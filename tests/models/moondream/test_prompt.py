@@ -8,7 +8,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from maibench import load_detector
 from maibench.errors import MaibenchError
-from maibench.models.moondream.prompt import find_answers
+from maibench.models.moondream.checkpoint import Checkpoint
+from maibench.models.moondream.config import MoondreamConfig
+from maibench.models.moondream.prompt import find_answers, open_tokenizer
 
 GIVEN = {"question": [5, 6], "yes": [17, 18], "no": [21]}
 
@@ -82,6 +84,16 @@ def test_a_tokenizer_that_is_larger_than_the_vocabulary(bare_folder, named, word
     words_of_another = words(more=tuple(f"word{number}" for number in range(60)))
     with pytest.raises(MaibenchError, match=r"own\.json: has token ids up to 76, the weights know 64 tokens"):
         load_detector("moondream", weights=bare_folder, tokenizer=named(words_of_another))
+
+
+def test_the_tokenizer_of_an_older_revision_beside_newer_weights_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "empty"))
+    file = tmp_path / "tokenizer.json"
+    Tokenizer(models.WordLevel({"!": 0, "Yes": 1, "No": 2}, unk_token="!")).save(str(file))
+    checkpoint = Checkpoint("here", MoondreamConfig(), (tmp_path / "model.safetensors",), file)
+    with pytest.raises(MaibenchError, match="of an older revision.*hf download moondream/starmie-v1 tokenizer.json"):
+        open_tokenizer(checkpoint, None)
+    assert open_tokenizer(checkpoint, file) is not None  # who names it, means it
 
 
 def test_a_tokenizer_with_ids_beyond_the_vocabulary(bare_folder, named):
