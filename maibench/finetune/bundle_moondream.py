@@ -50,7 +50,7 @@ def bundle_base(folder: Path, training_data: str, target: Path = BUNDLED) -> Pat
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "trained_on": [],
         "training_data": training_data,
-        "recipe": "configs/finetune/moondream_nano_base.yaml",
+        "recipe": "configs/pretraining/moondream_nano.yaml",
         "validation": {name: value for name, value in known.items() if name != "step"},
         "notes": "not the published moondream 2: that one is --set moondream.weights=vikhyatk/moondream2@2025-06-21; "
         "stored in half precision",

@@ -1,7 +1,7 @@
 """Train a small moondream from scratch: vision and text together, on captions and questions about pictures that are
 made as they are needed (`datasets/questions.py`). The result is a folder laid out as the official repository.
 
-python -m maibench.finetune.moondream_base configs/finetune/moondream_nano_base.yaml --data MANIFEST --out FOLDER
+python -m maibench.finetune.moondream_base configs/pretraining/moondream_nano.yaml --data MANIFEST --out FOLDER
 """
 
 from __future__ import annotations
