@@ -137,7 +137,8 @@ def show(
         from maibench.config import parse_setting
         from maibench.models.listing import show_card
 
-        Console().print(show_card(name, dict(map(parse_setting, set_ or []))))
+        options = {key.removeprefix(f"{name}."): value for key, value in map(parse_setting, set_ or [])}
+        Console().print(show_card(name, options))
 
 
 @app.command()

@@ -131,7 +131,9 @@ def parse_setting(setting: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise MaibenchError(f"--set '{setting}': write key=value, or LABEL.option=value for a detector's option")
     try:
-        return key.strip(), yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        # "Is it real? Answer: yes or no" is a text, not a mapping
+        return key.strip(), text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
     except yaml.YAMLError as error:
         raise MaibenchError(f"--set '{setting}': the value is not YAML: {error}") from error
 

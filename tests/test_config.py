@@ -2,7 +2,7 @@
 
 import pytest
 
-from maibench.config import label_specs, make_config, split_list
+from maibench.config import label_specs, make_config, parse_setting, split_list
 from maibench.errors import MaibenchError
 
 
@@ -46,6 +46,11 @@ def test_set_takes_yaml():
     assert made.out is None
     assert made.options == {"x": {"names": ["a", "b"], "rate": 1e-3}}
     assert made.perturb == ["jpeg:75"]
+
+
+def test_a_text_with_a_colon_stays_a_text():
+    assert parse_setting("a.question=Is it real? Answer: yes or no") == ("a.question", "Is it real? Answer: yes or no")
+    assert parse_setting("options={a: {b: 1}}") == ("options", {"a": {"b": 1}})
 
 
 def test_set_options_as_a_whole():

@@ -151,7 +151,8 @@ def _load(config: RunConfig, specs: dict[str, str]) -> tuple[dict[str, Detector]
         except MaibenchError as error:
             raise MaibenchError(f"{label}: {error}") from error
         is_given = f"{label}={spec}" in {model.replace(" ", "") for model in config.models}
-        row = detector.row_name if detector.row_name and spec in names() and not is_given else label
+        # a folder may be called like the model that it was made from
+        row = detector.row_name if detector.row_name and label in names() and not is_given else label
         if row in detectors or (row != label and row in specs):
             raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
         detectors[row], labelled[row] = detector, spec
@@ -272,6 +273,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "parameters": detector.parameter_count(),
         "failure": entry.failure,
         "card": detector.card.model_dump(mode="json"),
+        "facts": detector.facts(),
     }
 
 

@@ -125,6 +125,9 @@ def _card(summary: Summary, entry: dict) -> dict:
         ("trained on", "not declared" if trained_on is None else trained_on or "none listed"),
         ("licence", card.get("licence") or "not declared"),
         ("reference", card.get("reference")),
+        ("weights", card.get("weights")),
+        ("sha256 of the weights", card.get("sha256")),
+        *(entry.get("facts") or {}).items(),
         ("notes", card.get("notes")),
         ("fingerprint", entry.get("fingerprint")),
     ]

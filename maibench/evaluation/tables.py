@@ -214,7 +214,17 @@ def remarks(summary: Summary, run: dict) -> list[str]:
         lines.append("in square brackets, 95 % intervals: " + "; ".join(intervals))
     for entry in run.get("detectors") or []:
         lines += reported(summary, entry)
+    lines += _asked(run)
     return lines + list(summary.notes)
+
+
+def _asked(run: dict) -> list[str]:
+    """Which question the detectors that are asked one were asked."""
+    asked: dict[str, list[str]] = {}
+    for entry in run.get("detectors") or []:
+        if question := (entry.get("facts") or {}).get("question"):
+            asked.setdefault(question, []).append(str(entry.get("label")))
+    return [f'asked "{question}", yes meaning synthetic: {", ".join(names)}' for question, names in asked.items()]
 
 
 def reported(summary: Summary, entry: dict) -> list[str]:

@@ -85,6 +85,11 @@ class Detector(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__}.fit")
 
+    @classmethod
+    def bundled_card(cls) -> Card:
+        """The card of the bundled weights, without loading them; for classes that load their own."""
+        raise NotImplementedError(f"{cls.__name__}.bundled_card")
+
     @property
     def row_name(self) -> str:
         """What its row is called where the request gives no label; "" for the name that it was asked for by."""

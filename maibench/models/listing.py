@@ -73,7 +73,7 @@ def _facts(name: str) -> tuple[Card, str, str]:
     cls = detector_class(name)
     file = BUNDLED / f"{name}.json"
     if "weights" in cls.loads and file.is_file():  # its card says all, and it is not worth loading for a list
-        card = cls.card.read(file)
+        card = cls.bundled_card()
         return card, f"{card.parameters:,}", card.weights
     detector = build(cls, name, {})
     card = detector.card

@@ -148,3 +148,12 @@ def test_a_detector_that_cannot_answer_yet_stops_before_anything_is_scored(compa
     run = compare(["moondream"], data, options={"moondream": given})
     assert run.metrics["detector"].tolist() == ["moondream"]  # weights that somebody named are not the nano ones
     assert run.predictions["status"].tolist() == ["ok", "ok"]
+
+
+def test_the_report_says_what_was_asked(compare, greys):
+    question = "Was this made by a machine? Answer: yes or no"
+    run = compare(["moondream"], greys([(10, 0), (200, 1)]), options={"moondream": BARE | {"question": question}})
+    assert f'asked "{question}", yes meaning synthetic: moondream-nano' in (run.folder / "table.md").read_text()
+    page = (run.folder / "report.html").read_text()
+    assert question in page
+    assert "prompt ids" in page

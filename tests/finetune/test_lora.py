@@ -182,3 +182,22 @@ def test_the_recipe_that_is_shipped():
     assert shipped.detector == "moondream"
     assert shipped.lora is not None
     assert shipped.options.get("adapter") == "none"  # one is trained on the base, not on another
+
+
+def test_an_adapter_is_asked_what_it_was_trained_with(recipe, manifest, weights, tmp_path):
+    options = {"adapter": "none", "weights": str(weights), "question": "Is this image"}
+    out = train(recipe(options=options), manifest, tmp_path)
+    own, through = load_detector(str(out)), load_detector("moondream", weights=weights, adapter=out)
+    assert own.prompt_ids == through.prompt_ids == (1, 2, 4, 5, 6, 3)
+    other = load_detector("moondream", weights=weights, adapter=out, question="Is this AI-generated?")
+    assert other.prompt_ids == (1, 2, 4, 5, 7, 3)
+
+
+def test_the_adapter_is_no_part_of_the_parameter_count(recipe, manifest, weights, tmp_path):
+    out = train(recipe(), manifest, tmp_path)
+    counts = {
+        load_detector("moondream", weights=weights, adapter=adapter, dtype=dtype).parameter_count()
+        for adapter in ("none", out)
+        for dtype in ("float32", "bfloat16")
+    }
+    assert counts == {json.loads((out / "card.json").read_text())["parameters"]}

@@ -68,6 +68,7 @@ def test_list_and_show_tell_of_the_vlm_that_it_is_the_nano_one():
     line = next(line for line in printed(list_models("moon*")).splitlines() if line.startswith("moondream"))
     assert "nano" in line
     assert "bundled" in line
+    assert " 0 generators" not in line  # the adapter's, which is what is scored
 
 
 def test_show_prints_the_prompt_and_the_tokens_that_count_as_answers():
@@ -76,5 +77,6 @@ def test_show_prints_the_prompt_and_the_tokens_that_count_as_answers():
     assert "Is this image blurred?" in rows["question"]
     assert "'Yes' (" in rows["yes"]
     assert "'No' (" in rows["no"]
+    assert "adapter" not in rows["weights"]
     with pytest.raises(MaibenchError, match="moondream has no option 'colour'"):
         show_card("moondream", {"colour": 1})

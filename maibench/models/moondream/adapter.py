@@ -34,6 +34,8 @@ def load_adapter(model: MoondreamModel, folder: Path, checkpoint: Checkpoint) ->
         config = PeftConfig.from_pretrained(str(folder))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise MaibenchError(f"{folder}: adapter_config.json cannot be read: {error}") from error
+    if str(config.peft_type).rpartition(".")[2] != "LORA":
+        raise MaibenchError(f"{folder}: its peft_type is {config.peft_type}; LoRA is what is read")
     _check_base(folder, checkpoint)
     tensors = {
         name.removeprefix(PREFIX): tensor for name, tensor in read_tensors(folder / "adapter_model.safetensors").items()

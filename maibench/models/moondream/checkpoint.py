@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maibench.errors import MaibenchError
 from maibench.models.moondream.config import OFFICIAL, MoondreamConfig, read_config
@@ -60,6 +61,21 @@ def find_adapter(place: str | Path) -> Path:
         if not (folder / name).is_file():
             raise MaibenchError(f"{place}: not a LoRA adapter that can be read: it has no {name}")
     return folder
+
+
+def trained_options(adapter: Path) -> dict[str, Any]:
+    """What finetuning noted of an adapter: the options that it was trained with; empty for one from elsewhere.
+
+    Raises MaibenchError where the note cannot be read.
+    """
+    file = adapter / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        options = json.loads(file.read_text()).get("options", {})
+        return dict(options)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise MaibenchError(f"{file}: cannot be read: {error}") from error
 
 
 def fetch(repository: str, patterns: tuple[str, ...]) -> Path:

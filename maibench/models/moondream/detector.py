@@ -15,7 +15,13 @@ from torch.nn import functional as F
 from maibench.errors import ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
-from maibench.models.moondream.checkpoint import bundled, bundled_adapter, find_adapter, find_checkpoint
+from maibench.models.moondream.checkpoint import (
+    bundled,
+    bundled_adapter,
+    find_adapter,
+    find_checkpoint,
+    trained_options,
+)
 from maibench.models.moondream.config import OFFICIAL, QUESTION
 from maibench.models.moondream.prompt import Answers, find_answers, open_tokenizer
 from maibench.models.weights import BUNDLED, sha256
@@ -36,7 +42,8 @@ class Moondream(Detector):
 
     weights: a folder laid out as the official repository, or OWNER/NAME@REVISION (None: the bundled nano moondream).
     adapter: a folder with a PEFT LoRA adapter, "none", or "bundled" (the default, where the weights are bundled).
-    question: a text, or token ids. tokenizer: a tokenizer.json elsewhere. prefix, suffix: the ids around the question,
+    question: a text, or token ids, to which yes has to mean synthetic (None: what the adapter was trained with, else
+    "Is this image AI-generated?"). tokenizer: a tokenizer.json elsewhere. prefix, suffix: the ids around the question,
     in place of the checkpoint's template ([1, 15381, 2] and [3]; the released code of mid-2025 ends in [3, 3]). yes,
     no: token ids that count as answers, in place of every single-token spelling. min_mass: an answer with less
     probability on yes and no together is `unsure`. dtype: "auto" is bfloat16 on a GPU, float32 elsewhere.
@@ -63,7 +70,7 @@ class Moondream(Detector):
         *,
         weights: str | Path | None = None,
         adapter: str | Path | None = None,
-        question: str | Sequence[int] = QUESTION,
+        question: str | Sequence[int] | None = None,
         tokenizer: str | Path | None = None,
         prefix: Sequence[int] | None = None,
         suffix: Sequence[int] | None = None,
@@ -78,10 +85,15 @@ class Moondream(Detector):
 
         self.checkpoint = bundled() if weights is None else find_checkpoint(weights)
         self.tokenizer = open_tokenizer(self.checkpoint, tokenizer)
-        self.question = _question(question)
-        self.answers = self._find_answers(yes, no)
+        folder = _adapter_folder(adapter, is_bundled=weights is None)
+        given = {"question": question, "prefix": prefix, "suffix": suffix, "yes": yes, "no": no}
+        trained = trained_options(folder) if folder is not None else {}
+        asked = {name: trained.get(name) if value is None else value for name, value in given.items()}
+        self.question = _question(asked["question"])
+        self.answers = self._find_answers(_ids("yes", asked["yes"]), _ids("no", asked["no"]))
         self.min_mass = _share(min_mass)
-        self.template = self.checkpoint.settings.query_template(prefix, suffix)
+        around = _ids("prefix", asked["prefix"]), _ids("suffix", asked["suffix"])
+        self.template = self.checkpoint.settings.query_template(*around)
         self.prompt_ids: tuple[int, ...] = ()  # none where a text has no tokenizer
         if not isinstance(self.question, str):
             self.prompt_ids = tuple(self._prompt(list(self.question)))
@@ -89,9 +101,8 @@ class Moondream(Detector):
             self.prompt_ids = tuple(self._prompt(self.encode(self.question)))
         # two spellings may be one token, which counts once
         self.answer_ids = tuple(tuple(dict.fromkeys(d.values())) for d in (self.answers.yes, self.answers.no))
-        self.adapter_config = ""
         self.model = load_model(self.checkpoint, _dtype(dtype, device), device)
-        self._put_on(adapter, is_bundled=weights is None)
+        self.adapter_sha256 = self._put_on(folder)
 
     @property
     def row_name(self) -> str:
@@ -101,6 +112,8 @@ class Moondream(Detector):
     def preprocess(self, image: Pixels) -> Any:
         """uint8 height x width x 3 -> its crops and tiling. Raises ImageError for less than a patch a side."""
         patch = self.checkpoint.settings.vision.enc_patch_size
+        if not isinstance(image, np.ndarray):
+            raise ImageError(f"expected a uint8 array, height x width x 3, got a {type(image).__name__}")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ImageError(f"expected uint8 height x width x 3, got {image.dtype} {list(image.shape)}")
         if min(image.shape[:2]) < patch:
@@ -132,7 +145,13 @@ class Moondream(Detector):
             word: ", ".join(f"{spelling!r} ({token})" for spelling, token in found.items())
             for word, found in (("yes", self.answers.yes), ("no", self.answers.no))
         }
-        return {"question": str(self.question), "prompt ids": str(list(self.prompt_ids)), **listed}
+        facts = {"question": str(self.question), "prompt ids": str(list(self.prompt_ids)), **listed}
+        facts |= {"min_mass": str(self.min_mass), "dtype": str(self.model.projector["fc1"].weight.dtype)[6:]}
+        return facts | ({"adapter sha256": self.adapter_sha256.partition(" ")[0]} if self.adapter_sha256 else {})
+
+    def parameter_count(self) -> int:
+        """Of the network; an adapter that stays beside it, where others are taken into it, is not counted."""
+        return sum(tensor.numel() for name, tensor in self.named_parameters() if "lora_" not in name)
 
     def encode(self, text: str) -> list[int]:
         """A text as token ids. Raises MaibenchError where there is no tokenizer."""
@@ -152,8 +171,14 @@ class Moondream(Detector):
             return self._next_token(self._batch(images), prompt_ids).cpu()
 
     def ask(self, images: Sequence[Pixels], questions: Sequence[str]) -> Tensor:
-        """(n, questions) log-odds of yes against no; image and template are computed once for all questions."""
+        """(n, questions) log-odds of yes against no; the images are computed once for all questions.
+
+        images: uint8 height x width x 3. Raises ImageError for an image that cannot be read, MaibenchError for a
+        question that is empty or too long.
+        """
         self.check_ready()
+        if isinstance(questions, str) or not len(questions) or not all(text.strip() for text in questions):
+            raise MaibenchError("questions: a list of texts, none of them empty")
         with torch.no_grad():
             cache = self.model.prefill(self._batch(images))
             prompts = [self._prompt(self.encode(question)) for question in questions]
@@ -162,7 +187,12 @@ class Moondream(Detector):
             return torch.stack([self._read(self.model.continue_with(cache, ids))[0] for ids in prompts], dim=1).cpu()
 
     def generate(self, images: Sequence[Pixels], prompt_ids: Sequence[int], max_tokens: int = 64) -> list[list[int]]:
-        """Greedy continuations as token ids, one list an image, without the EOS that ends them."""
+        """Greedy continuations as token ids, one list an image, without the EOS that ends them.
+
+        Raises as `next_token_logits` does.
+        """
+        if max_tokens < 1:
+            raise MaibenchError(f"max_tokens is at least 1; got {max_tokens}")
         self._check_prompt(prompt_ids, max_tokens)
         eos = self.checkpoint.settings.tokenizer.eos_id
         with torch.no_grad():
@@ -177,7 +207,9 @@ class Moondream(Detector):
         return self._texts(self.generate(images, template, max_tokens))
 
     def reply(self, images: Sequence[Pixels], question: str, max_tokens: int = 64) -> list[str]:
-        """A free answer to a question about each image."""
+        """A free answer to a question about each image. Raises MaibenchError for an empty question."""
+        if not question.strip():
+            raise MaibenchError("the question is empty")
         return self._texts(self.generate(images, self._prompt(self.encode(question)), max_tokens))
 
     def loss(self, batch: Images, labels: Tensor) -> Tensor:
@@ -192,7 +224,7 @@ class Moondream(Detector):
         belongs to the base alone."""
         from maibench.models.moondream.adapter import add_adapter
 
-        if self.adapter_config:
+        if self.adapter_sha256:
             raise MaibenchError("a new adapter is trained on the base: load it with the option adapter: none")
         self.lora = add_adapter(self.model, rank, alpha, dropout, targets)
         self.lora.base_model_name_or_path = self.checkpoint.name
@@ -208,7 +240,8 @@ class Moondream(Detector):
         if torch.is_grad_enabled():
             ids = torch.tensor([list(prompt_ids)], device=self.device).expand(len(batch["tilings"]), -1)
             return self.model(batch, ids)[:, -1].float()
-        return self.model.continue_with(self.model.prefill(batch), prompt_ids)
+        parts = self.model.split(batch)
+        return torch.cat([self.model.continue_with(self.model.prefill(part), prompt_ids) for part in parts])
 
     def _read(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in self.answer_ids)
@@ -220,6 +253,8 @@ class Moondream(Detector):
         return [*prefix, *question, *suffix]
 
     def _batch(self, images: Sequence[Pixels]) -> Images:
+        if isinstance(images, np.ndarray) or not len(images):
+            raise MaibenchError("images: a list of uint8 arrays, height x width x 3, at least one")
         batch = self.collate([self.preprocess(image) for image in images])
         return {"crops": batch["crops"].to(self.device), "tilings": batch["tilings"]}
 
@@ -232,7 +267,8 @@ class Moondream(Detector):
         return MaibenchError(
             f"{self.checkpoint.name}: has no tokenizer.json, so a text cannot be written as tokens: put one beside the "
             "weights, name one (--set moondream.tokenizer=FILE), or give ids: --set moondream.question=[5,6] "
-            "--set moondream.yes=[17] --set moondream.no=[21]"
+            "--set moondream.yes=[17] --set moondream.no=[21], and where the vocabulary is another than the official "
+            "one also moondream.prefix and moondream.suffix"
         )
 
     def _find_answers(self, yes: Sequence[int] | None, no: Sequence[int] | None) -> Answers:
@@ -261,37 +297,61 @@ class Moondream(Detector):
                 f"{len(ids) + more} tokens after the image are too many: {text.max_context - text.prefix_attn} fit"
             )
 
-    def _put_on(self, adapter: str | Path | None, is_bundled: bool) -> None:
-        """Load the adapter, and say on the card what was loaded."""
+    @classmethod
+    def bundled_card(cls) -> Card:
+        """The card of the bundled base with the bundled adapter, as `load_detector("moondream")` has it."""
+        card = cls.card.read(BUNDLED / "moondream.json").read(bundled_adapter() / "card.json")
+        return card.updated(weights="bundled")
+
+    def _put_on(self, folder: Path | None) -> str:
+        """Load the adapter, and say on the card what was loaded; returns the sha256s of the adapter's two files."""
         from maibench.models.moondream.adapter import base_sha256, load_adapter
 
-        if is_bundled:
+        own = base_sha256(self.checkpoint)
+        if self.checkpoint.name == "bundled":
             self.card = self.card.read(BUNDLED / "moondream.json")
-            if base_sha256(self.checkpoint) != self.card.sha256:
+            if own != self.card.sha256:
                 raise MaibenchError(f"{self.checkpoint.tensors[0]}: its sha256 is not the one on the card beside it")
         else:
-            self.card = self.card.updated(weights=self.checkpoint.name, sha256=base_sha256(self.checkpoint))
-        own = adapter is None or str(adapter) == "bundled"
-        if str(adapter) == "none" or (adapter is None and not is_bundled):
-            return
-        folder = bundled_adapter() if own else find_adapter(adapter)  # type: ignore[arg-type]
+            self.card = self.card.updated(weights=self.checkpoint.name, sha256=own)
+        if folder is None:
+            return ""
         load_adapter(self.model, folder, self.checkpoint)
-        self.adapter_config = sha256(folder / "adapter_config.json")  # its scale is in no tensor
         if (folder / "card.json").is_file():
             self.card = self.card.read(folder / "card.json")
         else:
             self.card = self.card.updated(trained_on=None)
-        self.card = self.card.updated(weights=f"{self.checkpoint.name} + adapter {'bundled' if own else adapter}")
+        named = "bundled" if folder == bundled_adapter() else folder
+        self.card = self.card.updated(weights=f"{self.checkpoint.name} + adapter {named}")
+        # the scale of an adapter is in no tensor, but in its configuration
+        return " ".join(sha256(folder / name) for name in ("adapter_model.safetensors", "adapter_config.json"))
 
 
-def _question(question: str | Sequence[int]) -> str | tuple[int, ...]:
+def _adapter_folder(adapter: str | Path | None, is_bundled: bool) -> Path | None:
+    if str(adapter) == "none" or (adapter is None and not is_bundled):
+        return None
+    return bundled_adapter() if adapter is None or str(adapter) == "bundled" else find_adapter(adapter)
+
+
+def _ids(name: str, ids: object) -> Sequence[int] | None:
+    """A list of token ids, or None; raises MaibenchError for anything else."""
+    if ids is None or (isinstance(ids, (list, tuple)) and all(type(token) is int for token in ids)):
+        return ids
+    raise MaibenchError(f"moondream.{name} is a list of token ids, as in --set moondream.{name}=[17]; got {ids!r}")
+
+
+def _question(question: str | Sequence[int] | None) -> str | tuple[int, ...]:
+    if question is None:
+        return QUESTION
     if isinstance(question, str):
         if not question.strip():
             raise MaibenchError("moondream.question is empty")
         return question
+    if not isinstance(question, (list, tuple)):
+        raise MaibenchError(f"moondream.question is a text or a list of token ids; got {question!r}")
     if not len(question):
         raise MaibenchError("moondream.question is empty")
-    return tuple(question)
+    return tuple(_ids("question", question) or ())
 
 
 def _share(min_mass: float) -> float:

@@ -22,6 +22,9 @@ from maibench.models.moondream.crops import Tiling, overlap_crops, stitch
 CROPS_AT_ONCE = {"cpu": 8, "cuda": 128}
 """Crops that go through the encoder together; bounds the memory of batches of tiled images."""
 
+IMAGES_AT_ONCE = {"cpu": 4, "cuda": 32}
+"""Images that go through the decoder together."""
+
 
 class Images(TypedDict):
     """A batch of n images. crops: uint8 (total, size, size, 3); an image of tiling (1, 1) has one crop, any other
@@ -87,6 +90,19 @@ class MoondreamModel(nn.Module):
     def stack(cropped: Sequence[tuple[Tensor, Tiling]]) -> Images:
         """Cropped images, of any tilings -> a batch."""
         return {"crops": torch.cat([crops for crops, _ in cropped]), "tilings": [tiling for _, tiling in cropped]}
+
+    @staticmethod
+    def split(images: Images) -> list[Images]:
+        """A batch in parts that go through the decoder together: keys and values of large batches fill a memory."""
+        size = IMAGES_AT_ONCE.get(images["crops"].device.type, 4)
+        counts = [1 if tiling == (1, 1) else 1 + tiling[0] * tiling[1] for tiling in images["tilings"]]
+        parts: list[Images] = []
+        start = 0
+        for first in range(0, len(counts), size):
+            end = start + sum(counts[first : first + size])
+            parts.append({"crops": images["crops"][start:end], "tilings": images["tilings"][first : first + size]})
+            start = end
+        return parts
 
     def encode_crops(self, crops: Tensor) -> Tensor:
         """(total, size, size, 3) uint8 crops -> (total, tokens, enc_dim) features."""

@@ -194,3 +194,26 @@ def test_on_a_gpu_it_scores_and_learns_as_on_a_cpu(shared_folder, asked, picture
     on_gpu = {"crops": batch["crops"].to("cuda"), "tilings": batch["tilings"]}
     loss = detector.loss(on_gpu, labels.to("cuda"))
     assert loss.item() == pytest.approx(asked.loss(batch, labels).item(), abs=1e-3)
+
+
+def test_a_text_in_place_of_a_list_is_refused(asked, pictures):
+    for questions in ("Is this image real?", [], [" "]):
+        with pytest.raises(MaibenchError, match="a list of texts"):
+            asked.ask(pictures[:1], questions)
+    for images in (pictures[0], []):
+        with pytest.raises(MaibenchError, match="a list of uint8 arrays"):
+            asked.ask(images, ["Is this image real?"])
+    with pytest.raises(MaibenchError, match="max_tokens"):
+        asked.generate(pictures[:1], [5], 0)
+
+
+def test_parts_of_a_batch_hold_their_images(asked, pictures):
+    images = [*pictures, *pictures[:2]]
+    batch = asked.collate([asked.preprocess(image) for image in images])
+    parts = asked.model.split(batch)
+    assert [len(part["tilings"]) for part in parts] == [4, 1]
+    assert torch.equal(torch.cat([part["crops"] for part in parts]), batch["crops"])
+    with torch.no_grad():
+        whole = asked.answer(batch)[0]
+        each = torch.cat([asked.answer(asked.collate([asked.preprocess(image)]))[0] for image in images])
+    torch.testing.assert_close(whole, each, rtol=0, atol=1e-4)
