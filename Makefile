@@ -16,10 +16,10 @@ compare: env
 	$(BIN)/python compare.py --models bailu,mai_cnn,moondream
 
 test: env
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadgroup
 
 test-all: env
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: env
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "demo"
 RATES = ["accuracy", "balanced_accuracy", "tpr", "tnr", "auc", "ap", "eer", "accuracy_fitted"]
 TOLERANCE = 0.03
 
+pytestmark = pytest.mark.xdist_group("reference")  # one worker makes the run, not each its own
+
 
 @pytest.fixture(scope="module")
 def run(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory):

@@ -272,7 +272,7 @@ def test_the_schedule_warms_up_and_ends_at_a_fiftieth():
 
 
 def test_the_recipe_that_is_shipped_describes_a_network():
-    file = Path(__file__).parents[2] / "configs" / "finetune" / "moondream_nano_base.yaml"
+    file = Path(__file__).parents[2] / "configs" / "pretraining" / "moondream_nano.yaml"
     shipped = base.BaseRecipe.model_validate(yaml.safe_load(file.read_text()))
     assert shipped.stage(1) == shipped.stages[0]
     assert shipped.stage(shipped.steps) == shipped.stages[-1]
