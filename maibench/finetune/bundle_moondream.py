@@ -22,7 +22,6 @@ from maibench.evaluation.metrics import auc, balanced_accuracy
 from maibench.evaluation.thresholds import fit_threshold
 from maibench.finetune.validation import read_validation
 from maibench.models.loading import load_detector
-from maibench.models.moondream.adapter import base_sha256
 from maibench.models.moondream.checkpoint import bundled, find_checkpoint
 from maibench.models.moondream.detector import Moondream
 from maibench.models.moondream.tensors import load_model, write_official
@@ -74,7 +73,7 @@ def bundle_adapter(folder: Path, sources: list[str], training_data: str, target:
         tensors = read_tensors(folder / "adapter_model.safetensors")
         write_tensors({name: tensor.half() for name, tensor in tensors.items()}, halved / "adapter_model.safetensors")
         shutil.copy(folder / "adapter_config.json", halved)
-        write_text(halved / "config.json", json.dumps({"base_sha256": base_sha256(bundled())}, indent=2) + "\n")
+        write_text(halved / "config.json", json.dumps({"base_sha256": bundled().sha256}, indent=2) + "\n")
         rescored = [split.logits(Moondream(adapter=str(halved)).eval()) for split in splits]
         after = np.concatenate(rescored)
         if changed := int(((before > 0) != (after > 0)).sum()):

@@ -130,7 +130,8 @@ def _validate(
 ) -> None:
     model = cast(Detector, average.module)
     # averaged weights produce other statistics than the weights that they are an average of
-    update_bn((_batch(source, recipe, model, number)[0].to(model.device) for number in range(1, 17)), average)
+    batches = (_batch(source, recipe, model, number)[0] for number in range(1, 17))
+    update_bn((to_device(batch, model.device) for batch in batches), average)
     scores: dict[str, float] = {}
     everything: list[tuple[np.ndarray, np.ndarray]] = []
     for split in validation:

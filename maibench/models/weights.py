@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,17 +52,27 @@ def load_weights(detector: Detector, file: Path, expected_sha256: str = "") -> N
     if expected_sha256 and sha256(file) != expected_sha256:
         raise MaibenchError(f"{file}: its sha256 is not the one on the card beside it; the file was changed or damaged")
     own = detector.state_dict()
-    problems = [f"'{name}' is missing" for name in own if name not in tensors]
-    problems += [f"'{name}' is left over" for name in tensors if name not in own]
-    problems += [
-        f"'{name}' is {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise MaibenchError(f"{file}: not the weights of {type(detector).__name__}: {'; '.join(problems[:3])}{more}")
+    if problems := differences(shapes(tensors), shapes(own)):
+        raise MaibenchError(f"{file}: not the weights of {type(detector).__name__}: {problems}")
     detector.load_state_dict(tensors)
+
+
+def shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """{name: shape} of tensors."""
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def differences(found: Mapping[str, list[int]], expected: Mapping[str, list[int]]) -> str:
+    """What is missing, left over, or of another shape, in words: the first three and how many more; "" for nothing."""
+    problems = [f"'{name}' is missing" for name in expected if name not in found]
+    problems += [f"'{name}' is left over" for name in found if name not in expected]
+    problems += [
+        f"'{name}' is {found[name]}, not {shape}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
+    more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
 
 
 def save_weights(detector: Detector, file: Path, half: bool = False) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maibench.errors import MaibenchError
 from maibench.models.moondream.checkpoint import Checkpoint
 from maibench.models.moondream.model import MoondreamModel
-from maibench.models.weights import read_tensors, sha256, write_tensors
+from maibench.models.weights import differences, read_tensors, shapes, write_tensors
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -47,15 +47,8 @@ def load_adapter(model: MoondreamModel, folder: Path, checkpoint: Checkpoint) ->
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:
         raise MaibenchError(f"{folder}: an adapter for another base than {checkpoint.name}: {error}") from error
     own = adapter_tensors(part)
-    problems = [f"'{name}' is missing" for name in own if name not in tensors]
-    problems += [f"'{name}' is left over" for name in tensors if name not in own]
-    problems += [
-        f"'{name}' is {list(tensors[name].shape)}, not {list(own[name].shape)}"
-        for name in own
-        if name in tensors and tensors[name].shape != own[name].shape
-    ]
-    if problems:
-        raise MaibenchError(f"{folder}: an adapter for another base than {checkpoint.name}: {'; '.join(problems[:3])}")
+    if problems := differences(shapes(tensors), shapes(own)):
+        raise MaibenchError(f"{folder}: an adapter for another base than {checkpoint.name}: {problems}")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
@@ -100,16 +93,8 @@ def _check_base(folder: Path, checkpoint: Checkpoint) -> None:
         stored = json.loads(file.read_text()).get("base_sha256", "")
     except (OSError, ValueError, AttributeError) as error:
         raise MaibenchError(f"{file}: cannot be read: {error}") from error
-    if stored and stored != base_sha256(checkpoint):
+    if stored and stored != checkpoint.sha256:
         raise MaibenchError(
             f"{folder}: an adapter for another base: it was trained on weights with sha256 {stored[:12]}…, not on "
             f"those of {checkpoint.name}"
         )
-
-
-def base_sha256(checkpoint: Checkpoint) -> str:
-    """The sha256 of a checkpoint's tensors; of several files, of their sha256s in order."""
-    import hashlib
-
-    each = [sha256(file) for file in checkpoint.tensors]
-    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()

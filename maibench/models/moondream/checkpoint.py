@@ -3,15 +3,17 @@ repository of the Hub."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from maibench.errors import MaibenchError
 from maibench.models.moondream.config import OFFICIAL, MoondreamConfig, read_config
-from maibench.models.weights import BUNDLED
+from maibench.models.weights import BUNDLED, sha256
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 FILES = ("config.json", "tokenizer.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
@@ -28,6 +30,12 @@ class Checkpoint:
     tensors: tuple[Path, ...]
     tokenizer: Path | None
     from_hub: bool = False
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the tensors' file; of several files, of their sha256s in order. Read once: it is gigabytes."""
+        each = [sha256(file) for file in self.tensors]
+        return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def bundled() -> Checkpoint:

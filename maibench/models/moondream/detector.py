@@ -180,11 +180,12 @@ class Moondream(Detector):
         if isinstance(questions, str) or not len(questions) or not all(text.strip() for text in questions):
             raise MaibenchError("questions: a list of texts, none of them empty")
         with torch.no_grad():
-            cache = self.model.prefill(self._batch(images))
             prompts = [self._prompt(self.encode(question)) for question in questions]
             for prompt in prompts:
                 self._check_prompt(prompt)
-            return torch.stack([self._read(self.model.continue_with(cache, ids))[0] for ids in prompts], dim=1).cpu()
+            caches = map(self.model.prefill, self.model.split(self._batch(images)))
+            rows = [[self._read(self.model.continue_with(cache, ids))[0] for ids in prompts] for cache in caches]
+            return torch.cat([torch.stack(row, dim=1) for row in rows]).cpu()
 
     def generate(self, images: Sequence[Pixels], prompt_ids: Sequence[int], max_tokens: int = 64) -> list[list[int]]:
         """Greedy continuations as token ids, one list an image, without the EOS that ends them.
@@ -231,10 +232,10 @@ class Moondream(Detector):
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the adapter in PEFT's format; config.json says which base it belongs to."""
-        from maibench.models.moondream.adapter import base_sha256, save_adapter
+        from maibench.models.moondream.adapter import save_adapter
 
         save_adapter(self.model, self.lora, folder)
-        return {"base_sha256": base_sha256(self.checkpoint)}
+        return {"base_sha256": self.checkpoint.sha256}
 
     def _next_token(self, batch: Images, prompt_ids: Sequence[int]) -> Tensor:
         if torch.is_grad_enabled():
@@ -305,9 +306,9 @@ class Moondream(Detector):
 
     def _put_on(self, folder: Path | None) -> str:
         """Load the adapter, and say on the card what was loaded; returns the sha256s of the adapter's two files."""
-        from maibench.models.moondream.adapter import base_sha256, load_adapter
+        from maibench.models.moondream.adapter import load_adapter
 
-        own = base_sha256(self.checkpoint)
+        own = self.checkpoint.sha256
         if self.checkpoint.name == "bundled":
             self.card = self.card.read(BUNDLED / "moondream.json")
             if own != self.card.sha256:

@@ -12,7 +12,7 @@ from torch import Tensor
 from maibench.errors import MaibenchError
 from maibench.models.moondream.checkpoint import Checkpoint
 from maibench.models.moondream.model import MoondreamModel
-from maibench.models.weights import read_tensors, write_tensors
+from maibench.models.weights import differences, read_tensors, shapes, write_tensors
 
 IGNORED = "model.region."
 """Pointing and detection heads: never asked here."""
@@ -33,16 +33,20 @@ def load_model(checkpoint: Checkpoint, dtype: torch.dtype, device: str = "cpu") 
     with torch.device("meta"):
         model = MoondreamModel(checkpoint.settings)
     names = dict(_names(model))
-    expected = {name: tensor.shape for name, tensor in to_official(model).items()}
+    expected = shapes(to_official(model))
     state: dict[str, Tensor] = {}
-    found: dict[str, torch.Size] = {}
+    found: dict[str, list[int]] = {}
     for file in checkpoint.tensors:
         for name, tensor in read_tensors(file).items():
             if not name.startswith(IGNORED):
-                found[name] = tensor.shape
-            if expected.get(name) == tensor.shape:
+                found[name] = list(tensor.shape)
+            if expected.get(name) == list(tensor.shape):
                 state |= _ours(names[name], tensor.to(device, dtype), model)
-    _check(checkpoint, found, expected)
+    if problems := differences(found, expected):
+        raise MaibenchError(
+            f"{checkpoint.name}: not the weights that its config.json describes: {problems}; another revision of "
+            "moondream, perhaps: the layout of 2025-06-21 is the one that is read"
+        )
     model.load_state_dict(state, assign=True)
     _fill_buffers(model)
     return model.to(device).eval().requires_grad_(False)
@@ -112,22 +116,6 @@ def _names(model: MoondreamModel) -> Iterator[tuple[str, list[str]]]:
     for theirs, ours in pairs:
         for kind in ("weight", "bias"):
             yield f"model.{theirs}.{kind}", [f"{ours}.{kind}"]
-
-
-def _check(checkpoint: Checkpoint, found: dict[str, torch.Size], expected: dict[str, torch.Size]) -> None:
-    problems = [f"'{name}' is missing" for name in expected if name not in found]
-    problems += [f"'{name}' is left over" for name in found if name not in expected]
-    problems += [
-        f"'{name}' is {list(found[name])}, not {list(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise MaibenchError(
-            f"{checkpoint.name}: not the weights that its config.json describes: {'; '.join(problems[:3])}{more}; "
-            "another revision of moondream, perhaps: the layout of 2025-06-21 is the one that is read"
-        )
 
 
 def _fill_buffers(model: MoondreamModel) -> None:
