@@ -75,6 +75,15 @@ class Manifest:
         """Whether the list says which images come from one photo, prompt or collection."""
         return "source" in self.rows and bool((self.rows["source"] != "").all())
 
+    @property
+    def collections(self) -> pd.Series:
+        """Where each image was collected: what stands before the colon in its `source` ("BIDS/BSDS500:12003"), else the
+        data set's name."""
+        if "source" not in self.rows:
+            return pd.Series(self.name, index=self.rows.index)
+        parts = self.rows["source"].str.partition(":")
+        return parts[0].where((parts[1] == ":") & (parts[0] != ""), self.name)
+
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in order; the frame's index is their position in the list."""
         return self.rows[self.rows["split"] == name]

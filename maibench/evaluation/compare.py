@@ -18,13 +18,13 @@ from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation, parse_perturbation
 from maibench.datasets.readers import open_data
 from maibench.errors import DiskError, MaibenchError
-from maibench.evaluation.files import make_folder, remove_parts
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.report import write_report
 from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
 from maibench.evaluation.store import PredictionStore, remove_other_detectors
 from maibench.evaluation.summary import Summary
+from maibench.files import make_folder, remove_parts
 from maibench.models.base import Detector
 from maibench.models.loading import fingerprint, load_detector
 from maibench.models.registry import names

@@ -11,8 +11,8 @@ import numpy as np
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import make_folder, write_whole
 from maibench.evaluation.pipeline import Failure, Job, stream
+from maibench.files import make_folder, write_whole
 from maibench.models.base import Detector
 from maibench.models.weights import load_weights, save_weights
 

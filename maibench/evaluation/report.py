@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import make_folder, write_text, write_whole
 from maibench.evaluation.run import read_run
 from maibench.evaluation.store import images_per_second, read_predictions
 from maibench.evaluation.summary import DetectorFacts, Summary, summarise
+from maibench.files import make_folder, write_text, write_whole
 
 
 def write_report(folder: Path, resamples: int | None = None) -> Summary:

@@ -12,7 +12,7 @@ from typing import Any
 
 import maibench
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import PART, write_text
+from maibench.files import PART, write_text
 
 FILE = "run.json"
 _PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn", "scipy")

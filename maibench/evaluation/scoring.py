@@ -18,6 +18,7 @@ from maibench.datasets.perturb import Perturbation
 from maibench.evaluation.pipeline import Failure, Job, Prepared, Row, applies, stream
 from maibench.evaluation.store import COLUMNS, PredictionStore
 from maibench.models.base import Detector
+from maibench.models.device import to_device
 
 BATCHES_PER_PART = 64
 SECONDS_PER_PART = 20
@@ -161,17 +162,6 @@ def _forward(detector: Detector, items: list[Any]) -> tuple[NDArray[np.float64],
             wrong = f"returned {what} of shape {list(array.shape)} for {len(items)} images; expected [{len(items)}]"
             return *nothing, wrong
     return values, doubts, ""
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """Move a batch (a tensor, or a list, tuple or dict of them) to a device."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
 
 
 def _row(

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import make_folder, write_whole
+from maibench.files import make_folder, write_whole
 
 COLUMNS = (
     "image_id",

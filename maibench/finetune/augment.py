@@ -1,4 +1,4 @@
-"""Augmentation of training crops: resize, crop, flip, noise, compression; the same for both sides of a pair."""
+"""Augmentation of training crops: resize, crop, flip, colour, noise, compression; the same for both sides of a pair."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def _augment(sample: Sample, crop: int, settings: Augmentation, rng: np.random.G
         pixels = pixels[:, ::-1]
     if settings.rotate:
         pixels = np.rot90(pixels, int(rng.integers(4)))
+    if rng.random() < settings.colour:
+        pixels = _recolour(pixels, rng)
     if rng.random() < settings.noise:
         noise = rng.normal(0, rng.uniform(1, 5), pixels.shape)
         pixels = np.clip(pixels + noise, 0, 255).round().astype(np.uint8)
@@ -49,6 +51,15 @@ def _resize(pixels: Pixels, scale: float, crop: int, rng: np.random.Generator) -
     height, width = (max(crop, round(side * scale)) for side in pixels.shape[:2])
     kernel = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
     return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
+
+
+def _recolour(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Saturation, contrast and brightness within a quarter of what they were."""
+    saturation, contrast, brightness = rng.uniform(0.75, 1.25, 3)
+    grey = pixels.mean(axis=2, keepdims=True, dtype=np.float32)
+    centre = grey.mean()
+    changed = centre * brightness + contrast * (grey - centre + saturation * (pixels - grey))
+    return np.clip(changed, 0, 255).round().astype(np.uint8)
 
 
 def _compress(pixels: Pixels, quality: tuple[int, int], rng: np.random.Generator) -> Pixels:

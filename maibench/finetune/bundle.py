@@ -14,9 +14,9 @@ import torch
 
 from maibench.datasets.readers import open_data
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import write_text
 from maibench.evaluation.metrics import auc, balanced_accuracy
 from maibench.evaluation.thresholds import fit_threshold
+from maibench.files import write_text
 from maibench.finetune.validation import read_validation
 from maibench.models.base import Detector
 from maibench.models.loading import load_detector

@@ -29,7 +29,8 @@ from maibench.datasets.manifest import Manifest
 from maibench.datasets.questions import CLASSES, Example, make_example
 from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
-from maibench.evaluation.files import make_folder, write_text, write_whole
+from maibench.files import make_folder, write_text, write_whole
+from maibench.finetune.schedule import warm_cosine
 from maibench.models.moondream.config import QUESTION, MoondreamConfig
 from maibench.models.moondream.model import Images, MoondreamModel
 from maibench.models.moondream.prompt import find_answers
@@ -134,7 +135,7 @@ def train(recipe: BaseRecipe, manifests: list[Manifest], out: Path) -> Path:
             images, kept, packed, examples = upcoming.result()
             upcoming = pool.submit(batch, min(step + 1, recipe.steps))
             for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * _schedule(step, recipe)
+                group["lr"] = recipe.lr * warm_cosine(step, recipe.steps, recipe.warmup, floor=0.02, start=0.0)
             model.train()
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 tokens = encode_some(model, images, kept)
@@ -329,14 +330,6 @@ def _whiten_patches(model: MoondreamModel, photographs: list[Pixels], seed: int)
     with torch.no_grad():
         embedding.weight.copy_(weight.unflatten(1, (3, patch, patch)))
         cast(Tensor, embedding.bias).copy_(-weight @ mean)
-
-
-def _schedule(step: int, recipe: BaseRecipe) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth."""
-    if step <= recipe.warmup:
-        return step / recipe.warmup
-    share = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * share))
 
 
 def main() -> None:

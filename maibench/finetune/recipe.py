@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from maibench.config import parse_setting
 from maibench.errors import MaibenchError
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Augmentation(BaseModel):
     """What is done to a training crop, for both classes alike; probabilities in [0, 1].
 
     A crop of a pair gets the same treatment on both sides. jpeg: JPEG or WebP of a quality drawn from `quality`;
-    pair_jpeg: the same for pairs. resize: by a factor drawn from `scale`, before the crop. noise: Gaussian, up to 5
-    levels. flip and rotate: mirrored, turned by a multiple of 90 degrees.
+    pair_jpeg: the same for pairs. resize: by a factor drawn from `scale`, before the crop. colour: saturation, contrast
+    and brightness changed by up to a quarter. noise: Gaussian, up to 5 levels. flip and rotate: mirrored, turned by a
+    multiple of 90 degrees.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    jpeg: float = Field(default=0.9, ge=0, le=1)
-    pair_jpeg: float = Field(default=0.5, ge=0, le=1)
-    quality: tuple[int, int] = (60, 96)
-    resize: float = Field(default=0.4, ge=0, le=1)
-    scale: tuple[float, float] = (0.5, 1.0)
-    noise: float = Field(default=0.0, ge=0, le=1)
+    jpeg: Share = 0.9
+    pair_jpeg: Share = 0.5
+    quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] = (60, 96)
+    resize: Share = 0.4
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 1.0)
+    colour: Share = 0.0
+    noise: Share = 0.0
     flip: bool = True
     rotate: bool = False
+
+    @field_validator("quality", "scale")
+    @classmethod
+    def _rises(cls, ends: tuple[float, float]) -> tuple[float, float]:
+        return _rising(ends)
 
 
 class Lora(BaseModel):
@@ -49,10 +62,21 @@ class Lora(BaseModel):
 class Recipe(BaseModel):
     """How a detector is trained.
 
-    detector, options: a name of the registry and its options. lora: train an adapter, the rest is frozen. crop: pixels
-    a side, or [least, most], drawn anew for every step, where the detector takes any size. pairs: the share of a batch
-    that is made of photographs beside their own reconstructions. start: a safetensors file to begin with, "" for fresh
-    weights; relative paths are relative to where the command runs. exclude: generators that are never trained on.
+    What: detector, options: a name of the registry and its options; lora: train an adapter, the rest is frozen; start:
+    a safetensors file to begin with, "" for fresh weights (relative to where the command runs); source: where the
+    settings come from.
+
+    On what: exclude: generators that are never trained on nor validated with; hold_out: generators and collections of
+    photographs of the training split that are validated on instead (`Manifest.collections`); crop: pixels a side, or
+    [least, most], drawn anew for every step where the detector takes any size; pad: keep images that are smaller, for
+    detectors that fill them up; pairs: the share of a batch that is made of photographs beside their own
+    reconstructions; batch_size: images a device and part.
+
+    How: steps or epochs (one epoch sees as many images as there are single ones); warmup, validate_every, patience: in
+    optimiser steps; patience: stop after so many without a better validation AUC, 0 never; accumulate: parts to a step;
+    averaging: decay of the moving average of the weights, which is what is validated and kept, 0 for the last ones;
+    clip: the largest norm of the gradient; precision: of the forward pass; checkpointing: compute activations twice to
+    save memory; validation_images: at most so many of each data set, drawn once.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -65,43 +89,103 @@ class Recipe(BaseModel):
     optimiser: Literal["adamw", "rmsprop"] = "adamw"
     lr: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
-    steps: int = Field(ge=1)
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
     warmup: int = Field(100, ge=0)
     batch_size: int = Field(32, ge=2)
-    crop: Annotated[int, Field(ge=32)] | tuple[Annotated[int, Field(ge=32)], int]
-    pairs: float = Field(default=0.0, ge=0, le=1)
+    accumulate: int = Field(1, ge=1)
+    clip: float = Field(1.0, gt=0)
+    precision: Literal["bf16", "float32"] = "bf16"
+    checkpointing: bool = False
     averaging: float = Field(0.998, ge=0, lt=1)
-    validate_every: int = Field(500, ge=1)
-    seed: int = 0
+    crop: Annotated[int, Field(ge=32)] | tuple[Annotated[int, Field(ge=32)], int]
+    pad: bool = False
+    pairs: Share = 0.0
     exclude: list[str] = []
+    hold_out: list[str] = []
     augmentation: Augmentation = Augmentation()
+    validate_every: int = Field(500, ge=1)
+    validation_images: int = Field(1000, ge=2)
+    patience: int = Field(0, ge=0)
+    tensorboard: bool = False
+    seed: int = Field(0, ge=0)
 
     @field_validator("crop")
     @classmethod
     def _rises(cls, crop: int | tuple[int, int]) -> int | tuple[int, int]:
-        if isinstance(crop, tuple) and crop[0] > crop[1]:
-            raise ValueError(f"[least, most], got [{crop[0]}, {crop[1]}]")
-        return crop
+        return _rising(crop) if isinstance(crop, tuple) else crop
+
+    @model_validator(mode="after")
+    def _has_a_length(self) -> Recipe:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        return self
 
     @property
-    def smallest_crop(self) -> int:
+    def smallest_image(self) -> int:
         """The least pixels a side that a training image needs."""
-        return self.crop if isinstance(self.crop, int) else self.crop[0]
+        return 1 if self.pad else self.crop if isinstance(self.crop, int) else self.crop[0]
 
     def draw_crop(self, rng: np.random.Generator) -> int:
         """Pixels a side of one step's crops."""
         return self.crop if isinstance(self.crop, int) else int(rng.integers(self.crop[0], self.crop[1] + 1))
 
+    def count_steps(self, images: int, processes: int) -> int:
+        """Optimiser steps of the whole training, with so many single images."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, math.ceil(self.epochs * images / (self.batch_size * self.accumulate * processes)))
 
-def read_recipe(file: Path) -> Recipe:
-    """Read a recipe. Raises MaibenchError with the key that is unknown or wrong."""
+
+def _rising(ends: Any) -> Any:
+    if ends[0] > ends[1]:
+        raise ValueError(f"[least, most], got [{ends[0]}, {ends[1]}]")
+    return ends
+
+
+def read_recipe(file: Path, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; settings: "key=value" or "group.key=value", which win over the file.
+
+    Raises MaibenchError with the key that is unknown or wrong.
+    """
     import yaml
 
     try:
-        return Recipe.model_validate(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError) as error:
+        values = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise MaibenchError(f"{file}: {error.strerror}; recipes lie in configs/finetune/") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise MaibenchError(f"{file}: cannot be read as YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise MaibenchError(f"{file}: a recipe is a list of key: value pairs")
+    return make_recipe(values, dict(parse_setting(setting) for setting in settings), str(file))
+
+
+def make_recipe(values: dict[str, Any], changes: dict[str, Any], where: str) -> Recipe:
+    """A recipe of a file's values with changes, whose keys may have dots. `steps` replaces `epochs` and the other way
+    round. Raises MaibenchError with the key that is unknown or wrong."""
+    values = dict(values)
+    for key, other in (("steps", "epochs"), ("epochs", "steps")):
+        if key in changes and other not in changes:
+            values.pop(other, None)
+    for key, value in changes.items():
+        *groups, last = key.split(".")
+        place = values
+        for group in groups:
+            place[group] = dict(place.get(group) or {})
+            place = place[group]
+        place[last] = value
+    try:
+        return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise MaibenchError(f"{file}: {key}: {first['msg']}; known keys: {', '.join(Recipe.model_fields)}") from error
+        message = f"{where}: {key}: {first['msg']}" if key else f"{where}: {first['msg']}"
+        if first["type"] == "extra_forbidden":
+            parts: dict[str, type[BaseModel]] = {"augmentation": Augmentation, "lora": Lora}
+            known = list(parts.get(key.rpartition(".")[0], Recipe).model_fields)
+            near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
+            message = f"{where}: unknown key '{key}'; {hint}"
+        raise MaibenchError(message) from error

@@ -1,10 +1,13 @@
-"""Training images in memory, drawn so that neither class nor any generator dominates."""
+"""Training images, drawn so that neither class nor any generator nor any collection of photographs dominates."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,8 @@ from maibench.errors import ImageError, MaibenchError
 
 KEPT = 512
 """Larger images are kept as their middle KEPT x KEPT pixels: memory is not for what a crop never sees."""
+MEMORY = 8 * 2**30
+"""Bytes of decoded pixels that are kept; what does not fit is read anew whenever it is drawn."""
 
 Pixels = NDArray[np.uint8]
 
@@ -29,57 +34,134 @@ class Sample:
 
 
 class SampleSource:
-    """The images of split train of several manifests. skipped: paths of images that cannot be decoded, with reasons."""
+    """The images of split train of several manifests, without what is excluded or held out.
 
-    def __init__(self, manifests: Sequence[Manifest], exclude: Sequence[str], smallest: int) -> None:
-        self.images: list[Pixels] = []
+    skipped: {path: why} of the images that cannot be decoded or are smaller than `smallest` pixels a side. generators:
+    those trained on. Raises MaibenchError where a class is missing.
+    """
+
+    def __init__(
+        self,
+        manifests: Sequence[Manifest],
+        exclude: Sequence[str] = (),
+        hold_out: Sequence[str] = (),
+        smallest: int = 1,
+        workers: int = 1,
+        memory: int = MEMORY,
+    ) -> None:
         self.skipped: dict[str, str] = {}
-        self.by_generator: dict[str, list[int]] = defaultdict(list)
+        self._images: list[tuple[Path, str, Pixels | None]] = []
+        generators: dict[str, list[int]] = defaultdict(list)
+        collections: dict[str, list[int]] = defaultdict(list)
         pairs: dict[tuple[int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number, manifest in enumerate(manifests):
-            for row in manifest.split("train").to_dict("records"):
-                if row["generator"] in exclude:
-                    continue
-                index = self._add(manifest, row, smallest)
+            listed = manifest.split("train").assign(collection=manifest.collections)
+            left_out = [*exclude, *hold_out]
+            used = ~listed["generator"].isin(left_out) & ~listed["collection"].isin(left_out)
+            rows: list[dict[str, Any]] = listed[used].to_dict("records")  # type: ignore[assignment]
+            for row, index in zip(rows, self._add(manifest.root, rows, smallest, workers, memory), strict=True):
                 if index is None:
                     continue
                 if isinstance(row.get("pair"), str):
                     pairs[number, row["pair"]][row["label"]].append(index)
+                elif row["label"]:
+                    generators[row["generator"]].append(index)
                 else:
-                    self.by_generator[row["generator"]].append(index)
+                    collections[row["collection"]].append(index)
+                if row["label"]:
+                    generators.setdefault(row["generator"], [])
         self.pairs = [(sides[0][0], sides[1]) for sides in pairs.values() if sides[0] and sides[1]]
-        self.generators = sorted(
-            {row for m in manifests for row in m.split("train")["generator"]} - {"real"} - set(exclude)
-        )
-        if "real" not in self.by_generator or len(self.by_generator) < 2:
+        self.generators = sorted(generators)
+        self._synthetic = Urn({name: members for name, members in generators.items() if members})
+        self._real = Urn(collections)
+        self.singles = len(self._synthetic) + len(self._real)
+        if not (self.pairs or (len(self._synthetic) and len(self._real))):
             raise MaibenchError("the training split needs real images and at least one generator's")
-        self._names = sorted(set(self.by_generator) - {"real"})
-        weights = np.sqrt([len(self.by_generator[name]) for name in self._names])
-        self._weights = weights / weights.sum()
 
-    def _add(self, manifest: Manifest, row: dict, smallest: int) -> int | None:
-        try:
-            pixels = decode(read_file(manifest.root, row["path"]).data)
-            if min(pixels.shape[:2]) < smallest:
-                raise ImageError(f"smaller than the crop of {smallest} pixels")
-        except ImageError as error:
-            self.skipped[row["path"]] = str(error)
-            return None
-        top, left = (max(0, side - KEPT) // 2 for side in pixels.shape[:2])
-        self.images.append(np.ascontiguousarray(pixels[top : top + KEPT, left : left + KEPT]))
-        return len(self.images) - 1
+    def described(self) -> str:
+        """What there is to train on, in one line."""
+        left_out = f"; {len(self.skipped)} left out, unreadable or too small" if self.skipped else ""
+        return (
+            f"{len(self._images)} training images of {len(self.generators)} generators and of "
+            f"{len(self._real.names)} collections of photographs, {len(self.pairs)} pairs{left_out}"
+        )
 
     def draw(self, size: int, share_of_pairs: float, rng: np.random.Generator) -> list[Sample]:
         """`size` samples, half of them real: pairs first (a photograph and one of its reconstructions), then single
-        images: real ones evenly, synthetic ones by the square root of their generator's count."""
+        images, real ones from a collection and synthetic ones from a generator that is drawn by the root of its size.
+
+        Raises ImageError, with the file's name, for an image that was not kept and cannot be read.
+        """
         count = round(size * share_of_pairs / 2) if self.pairs else 0
+        if not self.singles:
+            count = size // 2
         samples: list[Sample] = []
         for pair in range(count):
             real, synthetic = self.pairs[rng.integers(len(self.pairs))]
-            samples.append(Sample(self.images[real], 0, pair))
-            samples.append(Sample(self.images[synthetic[rng.integers(len(synthetic))]], 1, pair))
+            samples.append(Sample(self._pixels(real), 0, pair))
+            samples.append(Sample(self._pixels(synthetic[rng.integers(len(synthetic))]), 1, pair))
         for number in range(size - 2 * count):
-            name = "real" if number % 2 == 0 else str(rng.choice(self._names, p=self._weights))
-            members = self.by_generator[name]
-            samples.append(Sample(self.images[members[rng.integers(len(members))]], int(name != "real"), -1))
+            urn = self._synthetic if number % 2 else self._real
+            samples.append(Sample(self._pixels(urn.draw(rng)), number % 2, -1))
         return samples
+
+    def _add(
+        self, root: Path, rows: list[dict[str, Any]], smallest: int, workers: int, memory: int
+    ) -> list[int | None]:
+        """Where each row's image stands in the list; None where it is skipped."""
+        kept = sum(pixels.nbytes for _, _, pixels in self._images if pixels is not None)
+
+        def read(row: dict[str, Any]) -> Pixels | str | None:
+            try:
+                file = read_file(root, row["path"])
+                if min(file.width, file.height) < smallest:
+                    return f"smaller than {smallest} pixels a side"
+                return _middle(decode(file.data)) if kept < memory else None
+            except ImageError as error:
+                return str(error)
+
+        places: list[int | None] = []
+        with ThreadPoolExecutor(workers) as pool:
+            for start in range(0, len(rows), 64):
+                window = rows[start : start + 64]
+                for row, found in zip(window, pool.map(read, window), strict=True):
+                    if isinstance(found, str):
+                        self.skipped[row["path"]] = found
+                        places.append(None)
+                        continue
+                    kept += 0 if found is None else found.nbytes
+                    self._images.append((root, row["path"], found))
+                    places.append(len(self._images) - 1)
+        return places
+
+    def _pixels(self, index: int) -> Pixels:
+        root, path, pixels = self._images[index]
+        if pixels is not None:
+            return pixels
+        try:
+            return _middle(decode(read_file(root, path).data))
+        except ImageError as error:
+            raise ImageError(f"{root / path}: {error}; mend it, or take its row out of the manifest") from error
+
+
+class Urn:
+    """Groups of indices; a group is drawn by the root of its size, so that no large one drowns the others."""
+
+    def __init__(self, groups: dict[str, list[int]]) -> None:
+        self.names = sorted(groups)
+        self._groups = [groups[name] for name in self.names]
+        self.shares = np.sqrt([len(members) for members in self._groups])
+        self.shares /= self.shares.sum() or 1
+
+    def __len__(self) -> int:
+        return sum(len(members) for members in self._groups)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """An index: a group first, then one of its members, each alike."""
+        members = self._groups[rng.choice(len(self._groups), p=self.shares)]
+        return members[rng.integers(len(members))]
+
+
+def _middle(pixels: Pixels) -> Pixels:
+    top, left = (max(0, side - KEPT) // 2 for side in pixels.shape[:2])
+    return np.ascontiguousarray(pixels[top : top + KEPT, left : left + KEPT])

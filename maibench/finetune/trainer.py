@@ -1,106 +1,185 @@
-"""Train a detector from a recipe: one loop that can be read from top to bottom, stopped anywhere, and gone on with."""
+"""Train a detector from a recipe: one loop that can be read from top to bottom, on any number of devices, stopped
+anywhere, and gone on with."""
 
 from __future__ import annotations
 
-import csv
-import json
+import contextlib
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from maibench.datasets.manifest import Manifest
-from maibench.errors import MaibenchError
-from maibench.evaluation.files import make_folder, write_text, write_whole
-from maibench.evaluation.metrics import accuracy, auc
-from maibench.evaluation.scoring import to_device
-from maibench.evaluation.thresholds import fit_threshold
-from maibench.finetune.augment import augment
+from maibench.errors import ImageError, MaibenchError
+from maibench.files import make_folder
+from maibench.finetune.averaging import WeightAverage
+from maibench.finetune.batches import Batches
+from maibench.finetune.checkpoint import Checkpoint
+from maibench.finetune.curve import append_curve, plot_curve
+from maibench.finetune.export import Origin, export
 from maibench.finetune.recipe import Recipe
 from maibench.finetune.samples import SampleSource
-from maibench.finetune.validation import ValidationSplit, read_validation
+from maibench.finetune.schedule import warm_cosine
+from maibench.finetune.validation import Validation
 from maibench.models.base import Detector
+from maibench.models.device import to_device
 from maibench.models.loading import build, load_detector
 from maibench.models.registry import detector_class
-from maibench.models.weights import load_weights, sha256
+from maibench.models.weights import load_weights
+
+
+class Progress:
+    """What a training tells while it works; the command line shows it, a script ignores it."""
+
+    def say(self, text: str) -> None:
+        """One line for the user."""
+
+    def start(self, step: int, steps: int) -> None:
+        """Training begins after `step` of `steps`."""
+
+    def advance(self, loss: float, auc: float) -> None:
+        """One more step is done; the running loss, and the last validation AUC (NaN before the first)."""
+
+    def close(self) -> None:
+        """Training is over, or was stopped."""
+
+
+class Objective(nn.Module):
+    """A detector's loss as a forward pass, which is what data parallelism wraps."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, batch: Any, labels: Tensor) -> Tensor:
+        return self.detector.loss(batch, labels)
 
 
 def train(
-    recipe: Recipe, manifests: list[Manifest], out: Path, device: str = "cpu", say: Callable[[str], None] = print
+    recipe: Recipe,
+    manifests: list[Manifest],
+    out: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
+    workers: int | None = None,
 ) -> Path:
     """Train and write a folder that `load_detector` loads: config.json, model.safetensors (with `lora` a PEFT adapter),
-    card.json, curve.csv.
+    card.json, README.md, curve.csv and curve.png.
 
-    The best weights by the mean AUC over the manifests' validation splits are kept. The same call goes on from the
-    last checkpoint. Raises MaibenchError for data without both classes or a validation split, and for a loss that is
-    not a number.
+    The weights with the best mean AUC over the validation splits are kept. The same call goes on from the last
+    checkpoint and ends in the same weights, bit for bit, on the same machine and number of threads. workers: threads
+    that prepare batches; one a core, but one, where there is none given. Raises MaibenchError for data without both
+    classes or a validation split, for another recipe's checkpoint, for a loss that is not a number, and for an image
+    that cannot be read any more; the last checkpoint is kept.
     """
+    progress = progress or Progress()
+    workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
     make_folder(out)
+    accelerator = _accelerator(recipe, out, device)
+    if not accelerator.is_main_process:
+        progress = Progress()
     torch.manual_seed(recipe.seed)
-    source = SampleSource(manifests, recipe.exclude, recipe.smallest_crop)
-    if source.skipped:
-        say(f"{len(source.skipped)} training images are left out (unreadable, or smaller than the crop)")
-    say(f"{len(source.images)} images of {len(source.generators)} generators and real ones, {len(source.pairs)} pairs")
-    model = _model(recipe, device)
-    splits = [read_validation(manifest, model, recipe.exclude) for manifest in manifests]
-    validation = [split for split in splits if split.has_both_classes]
-    if not validation:
-        raise MaibenchError("none of the data has a validation split with both classes; the best weights need one")
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging))
-    optimiser = _optimiser(recipe, model)
-    state = _resume(out, model, average, optimiser, recipe)
-    with ThreadPoolExecutor(1) as pool:
-        upcoming = pool.submit(_batch, source, recipe, model, state["step"] + 1)
-        for step in range(state["step"] + 1, recipe.steps + 1):
-            batch, labels = upcoming.result()
-            upcoming = pool.submit(_batch, source, recipe, model, step + 1)
+    detector = make_detector(recipe, str(accelerator.device))
+    progress.say("reading the training images")
+    source = SampleSource(manifests, recipe.exclude, recipe.hold_out, recipe.smallest_image, workers)
+    progress.say(source.described())
+    validation = Validation(manifests, detector, recipe.exclude, recipe.hold_out, recipe.validation_images, workers)
+    batches = Batches(source, recipe, detector, accelerator.process_index, workers)
+    steps = recipe.count_steps(source.singles, accelerator.num_processes)
+    average = WeightAverage(detector, recipe.averaging)
+    optimiser = make_optimiser(recipe, detector)
+    checkpoint = Checkpoint(out / "checkpoint.pt", recipe, manifests)
+    state = checkpoint.load(detector, average, optimiser)
+    objective, optimiser = accelerator.prepare(Objective(detector), optimiser)
+    origin = Origin(recipe, source, manifests)
+    if _has_stalled(state, recipe):
+        steps = state["step"]
+
+    progress.start(state["step"], steps)
+    with contextlib.closing(progress), contextlib.closing(batches.between(state["step"] + 1, steps)) as upcoming:
+        for step in range(state["step"] + 1, steps + 1):
             for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * _schedule(step, recipe)
-            model.train()
-            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
-                loss = model.loss(to_device(batch, model.device), labels.to(device))
-            if not torch.isfinite(loss):
-                raise MaibenchError(f"the loss is {loss.item()} at step {step}; the last checkpoint in {out} is kept")
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            average.update_parameters(model)
-            state["loss"] = 0.98 * state["loss"] + 0.02 * loss.item()
-            if step % recipe.validate_every == 0 or step == recipe.steps:
-                _validate(out, step, state, average, validation, recipe, source, manifests, say)
-                _checkpoint(out, {**state, "step": step}, model, average, optimiser, recipe)
+                group["lr"] = recipe.lr * warm_cosine(step, steps, recipe.warmup)
+            detector.train()
+            for part in range(recipe.accumulate):
+                images, labels = to_device(_next(upcoming, out), accelerator.device)
+                # what dropout draws depends on the place in the training alone, so that nothing has to be kept of it
+                torch.manual_seed(_seed(recipe.seed, step, part, accelerator.process_index))
+                with accelerator.accumulate(objective), accelerator.autocast():
+                    loss = objective(images, labels)
+                    accelerator.backward(loss)
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(objective.parameters(), recipe.clip)
+                    optimiser.step()
+                    optimiser.zero_grad()
+                state["loss"] += (0.02 / recipe.accumulate) * (_finite(loss, step, out) - state["loss"])
+            average.update()
+            progress.advance(state["loss"], state["auc"])
+            if step % recipe.validate_every == 0 or step == steps:
+                state["step"] = step
+                if accelerator.is_main_process:
+                    with average.in_place():
+                        told = _validate(detector, validation, batches, state, out, origin)
+                    progress.say(f"step {step} of {steps}: {told}")
+                    checkpoint.save(state, detector, average, optimiser)
+                state.update(broadcast_object_list([state])[0])
+                accelerator.log({"loss": state["loss"], "auc": state["auc"]}, step=step)
+                if _has_stalled(state, recipe):
+                    progress.say(f"no better validation AUC for {step - state['best_step']} steps: stopped early")
+                    break
+    accelerator.end_training()
     return out
 
 
-def _model(recipe: Recipe, device: str) -> Detector:
+def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
+    # an earlier training of this process may have had another precision; the processes themselves stay connected
+    AcceleratorState._reset_state()
+    try:
+        accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if recipe.precision == "bf16" else "no",
+            gradient_accumulation_steps=recipe.accumulate,
+            log_with="tensorboard" if recipe.tensorboard else None,
+            project_dir=str(out),
+        )
+        if recipe.tensorboard:
+            accelerator.init_trackers("tensorboard", {"recipe": recipe.model_dump_json(exclude_defaults=True)})
+    except (ImportError, ValueError) as error:
+        raise MaibenchError(f"training cannot begin: {error}") from error
+    if device == "cuda" and accelerator.device.type != "cuda":
+        raise MaibenchError("there is no CUDA device; use --device auto or cpu")
+    return accelerator
+
+
+def make_detector(recipe: Recipe, device: str) -> Detector:
+    """The network that a recipe begins with."""
     cls = detector_class(recipe.detector)
     if "weights" in cls.loads:
-        model = load_detector(recipe.detector, device=device, **recipe.options)
+        detector = load_detector(recipe.detector, device=device, **recipe.options)
     else:
-        model = build(cls, recipe.detector, recipe.options).to(device)
+        detector = build(cls, recipe.detector, recipe.options).to(device)
     if recipe.start:
-        load_weights(model, Path(recipe.start))
+        load_weights(detector, Path(recipe.start))
     if recipe.lora is not None:
-        model.add_adapter(**recipe.lora.model_dump())
-    return model
+        detector.add_adapter(**recipe.lora.model_dump())
+    if recipe.checkpointing:
+        detector.save_memory()
+    return detector
 
 
-def _schedule(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth, both counted in optimiser steps."""
-    if step <= recipe.warmup:
-        return step / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done))
-
-
-def _optimiser(recipe: Recipe, model: Detector) -> torch.optim.Optimizer:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def make_optimiser(recipe: Recipe, detector: Detector) -> torch.optim.Optimizer:
+    """Over what is trained: all parameters, or those of the adapter. Raises MaibenchError where that is nothing."""
+    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    if detector.fitted:
+        raise MaibenchError(f"{recipe.detector} is fitted by the comparison itself; there is nothing to finetune")
     if not trained:
         raise MaibenchError(f"{recipe.detector} is trained through an adapter: the recipe needs 'lora'")
     if recipe.optimiser == "rmsprop":
@@ -108,113 +187,48 @@ def _optimiser(recipe: Recipe, model: Detector) -> torch.optim.Optimizer:
     return torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
-def _batch(source: SampleSource, recipe: Recipe, model: Detector, step: int) -> tuple[Any, torch.Tensor]:
-    """The batch of one step; it depends on the seed and the step alone, so that a resumed run sees the same."""
-    rng = np.random.default_rng([recipe.seed, step])
-    samples = source.draw(recipe.batch_size, recipe.pairs, rng)
-    crops = augment(samples, recipe.draw_crop(rng), recipe.augmentation, (recipe.seed, step))
-    batch = model.collate([model.preprocess(crop) for crop in crops])
-    return batch, torch.tensor([float(sample.label) for sample in samples])
+def _has_stalled(state: dict[str, Any], recipe: Recipe) -> bool:
+    return bool(recipe.patience) and state["step"] - state["best_step"] >= recipe.patience
+
+
+def _next(upcoming: Any, out: Path) -> Any:
+    try:
+        return next(upcoming)
+    except ImageError as error:
+        raise MaibenchError(f"{error} (the last checkpoint in {out} is kept)") from error
+
+
+def _seed(*place: int) -> int:
+    return int(np.random.SeedSequence(place).generate_state(1)[0])
+
+
+def _finite(loss: Tensor, step: int, out: Path) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise MaibenchError(
+            f"the loss is {value} at step {step}; the last checkpoint in {out} is kept: lower lr or clip, or use "
+            "precision: float32"
+        )
+    return value
 
 
 def _validate(
-    out: Path,
-    step: int,
+    detector: Detector,
+    validation: Validation,
+    batches: Batches,
     state: dict[str, Any],
-    average: AveragedModel,
-    validation: list[ValidationSplit],
-    recipe: Recipe,
-    source: SampleSource,
-    manifests: list[Manifest],
-    say: Callable[[str], None],
-) -> None:
-    model = cast(Detector, average.module)
+    out: Path,
+    origin: Origin,
+) -> str:
+    """Score the averaged weights, note it in the curve, and keep them where they are the best so far."""
     # averaged weights produce other statistics than the weights that they are an average of
-    batches = (_batch(source, recipe, model, number)[0] for number in range(1, 17))
-    update_bn((to_device(batch, model.device) for batch in batches), average)
-    scores: dict[str, float] = {}
-    everything: list[tuple[np.ndarray, np.ndarray]] = []
-    for split in validation:
-        logits = split.logits(model)
-        scores[f"{split.name}_auc"] = auc(split.labels, logits)
-        scores[f"{split.name}_accuracy"] = accuracy(split.labels, logits)
-        everything.append((split.labels, logits))
-    mean = float(np.mean([value for name, value in scores.items() if name.endswith("_auc")]))
+    update_bn((to_device(batch, detector.device) for batch in batches.first(16)), detector)
+    scores = validation.scores(detector)
+    state["auc"] = scores["auc"]
+    append_curve(out / "curve.csv", {"step": state["step"], "loss": state["loss"], **scores})
+    plot_curve(out / "curve.csv", out / "curve.png")
+    if scores["auc"] > state["best"]:
+        state["best"], state["best_step"] = scores["auc"], state["step"]
+        export(detector, out, origin, state["step"], scores)
     told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-    say(f"step {step} of {recipe.steps}: loss {state['loss']:.3f}, {told}")
-    _append_curve(out, {"step": step, "loss": state["loss"], **scores})
-    if mean > state["best"]:
-        state["best"] = mean
-        labels, logits = (np.concatenate(part) for part in zip(*everything, strict=True))
-        scores["threshold"] = fit_threshold(labels, logits)
-        _export(out, model, recipe, source, manifests, step, scores)
-
-
-def _export(
-    out: Path,
-    model: Detector,
-    recipe: Recipe,
-    source: SampleSource,
-    manifests: list[Manifest],
-    step: int,
-    scores: dict[str, float],
-) -> None:
-    """The folder's public files: what `load_detector(out)` reads."""
-    config = {"detector": recipe.detector, "options": recipe.options} | model.save(out)
-    write_text(out / "config.json", json.dumps(config, indent=2) + "\n")
-    facts = {
-        "name": model.card.name,
-        "weights": f"trained by maibench finetune, step {step}",
-        "sha256": model.card.sha256 if recipe.lora else sha256(out / "model.safetensors"),
-        "parameters": model.parameter_count(),
-        "trained_on": source.generators,
-        "training_data": "; ".join(f"{m.name} (train split, fingerprint {m.fingerprint})" for m in manifests),
-        "recipe": recipe.model_dump_json(exclude_defaults=True),
-        "validation": {name: round(value, 4) for name, value in scores.items()},
-    }
-    write_text(out / "card.json", json.dumps(facts, indent=2) + "\n")
-
-
-def _append_curve(out: Path, row: dict[str, float]) -> None:
-    file = out / "curve.csv"
-    is_new = not file.is_file()
-    with open(file, "a", newline="") as stream:
-        writer = csv.DictWriter(stream, list(row))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _checkpoint(
-    out: Path,
-    state: dict[str, Any],
-    model: Detector,
-    average: AveragedModel,
-    optimiser: torch.optim.Optimizer,
-    recipe: Recipe,
-) -> None:
-    content = {
-        "state": state,
-        "model": model.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "random": torch.get_rng_state(),
-        "recipe": recipe.model_dump_json(),
-    }
-    write_whole(out / "checkpoint.pt", lambda part: torch.save(content, part))
-
-
-def _resume(
-    out: Path, model: Detector, average: AveragedModel, optimiser: torch.optim.Optimizer, recipe: Recipe
-) -> dict[str, Any]:
-    file = out / "checkpoint.pt"
-    if not file.is_file():
-        return {"step": 0, "loss": math.log(2), "best": -1.0}
-    content = torch.load(file, weights_only=True)
-    if content["recipe"] != recipe.model_dump_json():
-        raise MaibenchError(f"{out}: holds a checkpoint of another recipe; choose another --out or remove it")
-    model.load_state_dict(content["model"])
-    average.load_state_dict(content["average"])
-    optimiser.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["random"])
-    return content["state"]
+    return f"loss {state['loss']:.3f}, {told}"

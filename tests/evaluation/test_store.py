@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from maibench.errors import MaibenchError
-from maibench.evaluation.files import remove_parts, write_text, write_whole
 from maibench.evaluation.store import (
     COLUMNS,
     PredictionStore,
@@ -17,6 +16,7 @@ from maibench.evaluation.store import (
     read_predictions,
     remove_other_detectors,
 )
+from maibench.files import remove_parts, write_text, write_whole
 
 
 def rows(paths, detector="a", status="ok"):

@@ -16,6 +16,7 @@ from maibench import load_detector
 from maibench.datasets.readers import read_manifest
 from maibench.errors import MaibenchError
 from maibench.finetune import trainer
+from maibench.finetune.checkpoint import Checkpoint
 from maibench.finetune.recipe import Recipe, read_recipe
 from maibench.finetune.validation import read_validation
 from maibench.models.moondream.config import MoondreamConfig
@@ -71,7 +72,7 @@ def recipe(weights):
 
 
 def train(recipe: Recipe, manifest, out: Path) -> Path:
-    return trainer.train(recipe, [manifest], out, say=lambda text: None)
+    return trainer.train(recipe, [manifest], out)
 
 
 def test_the_result_is_an_adapter_that_loads_in_both_ways(recipe, manifest, weights, tmp_path):
@@ -97,34 +98,34 @@ def test_the_result_is_an_adapter_that_loads_in_both_ways(recipe, manifest, weig
 
 def test_what_is_written_scores_as_it_was_validated(recipe, manifest, tmp_path, monkeypatch):
     validated = []
-    export = trainer._export
+    export = trainer.export
 
-    def remember(out, model, *others):
-        validated.append(read_validation(manifest, model).logits(model))
-        export(out, model, *others)
+    def remember(detector, *others):
+        validated.append(read_validation(manifest, detector).logits(detector))
+        export(detector, *others)
 
-    monkeypatch.setattr(trainer, "_export", remember)
+    monkeypatch.setattr(trainer, "export", remember)
     detector = load_detector(str(train(recipe(), manifest, tmp_path)))
     np.testing.assert_allclose(read_validation(manifest, detector).logits(detector), validated[-1], rtol=0, atol=1e-4)
 
 
 def test_a_killed_run_goes_on_to_the_same_adapter(recipe, manifest, tmp_path, monkeypatch):
-    checkpoint = trainer._checkpoint
+    save = Checkpoint.save
 
     def die_after(*arguments: object) -> None:
-        checkpoint(*arguments)
+        save(*arguments)
         raise KeyboardInterrupt
 
     train(recipe(), manifest, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "_checkpoint", die_after)
+        patch.setattr(Checkpoint, "save", die_after)
         with pytest.raises(KeyboardInterrupt):
             train(recipe(), manifest, tmp_path / "stopped")
     train(recipe(), manifest, tmp_path / "stopped")
     whole, stopped = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "stopped"))
     assert stopped["state"]["step"] == whole["state"]["step"] == 2
-    for name, tensor in whole["model"].items():
-        assert torch.equal(tensor, stopped["model"][name]), name
+    for name, tensor in whole["detector"].items():
+        assert torch.equal(tensor, stopped["detector"][name]), name
     one, other = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert any(tensor.abs().max() > 0 for name, tensor in one.items() if "lora_B" in name)
@@ -145,8 +146,8 @@ def test_crops_are_drawn_from_a_range(recipe, manifest, tmp_path):
     settings = recipe(crop=[40, 200])  # the images have 96 x 80 pixels: what is larger is the whole image
     draws = {settings.draw_crop(np.random.default_rng(seed)) for seed in range(2000)}
     assert draws == set(range(40, 201))
-    assert settings.smallest_crop == 40
-    assert recipe(crop=64).draw_crop(np.random.default_rng(0)) == recipe(crop=64).smallest_crop == 64
+    assert settings.smallest_image == 40
+    assert recipe(crop=64).draw_crop(np.random.default_rng(0)) == recipe(crop=64).smallest_image == 64
     assert (train(settings, manifest, tmp_path) / "adapter_model.safetensors").is_file()
 
 

@@ -262,15 +262,6 @@ def test_the_patch_embedding_starts_as_a_whitening(settings, photographs):
     assert (torch.corrcoef(features) - torch.eye(16)).abs().max() < 0.5
 
 
-def test_the_schedule_warms_up_and_ends_at_a_fiftieth():
-    settings = recipe(stages=[{"steps": 40, "batch_size": 1}, {"steps": 60, "batch_size": 1}], warmup=10)
-    rates = np.array([base._schedule(step, settings) for step in range(1, 101)])
-    assert rates[0] == pytest.approx(0.1)
-    assert rates.max() == pytest.approx(1.0, abs=1e-3)
-    assert rates[-1] == pytest.approx(0.02)
-    assert (np.diff(rates[10:]) < 0).all()
-
-
 def test_the_recipe_that_is_shipped_describes_a_network():
     file = Path(__file__).parents[2] / "configs" / "pretraining" / "moondream_nano.yaml"
     shipped = base.BaseRecipe.model_validate(yaml.safe_load(file.read_text()))

@@ -230,6 +230,11 @@ class Moondream(Detector):
         self.lora = add_adapter(self.model, rank, alpha, dropout, targets)
         self.lora.base_model_name_or_path = self.checkpoint.name
 
+    def save_memory(self) -> None:
+        """Recompute activations in the backward pass."""
+        self.model.text.gradient_checkpointing_enable({"use_reentrant": False})
+        self.model.vision.gradient_checkpointing_enable({"use_reentrant": False})
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the adapter in PEFT's format; config.json says which base it belongs to."""
         from maibench.models.moondream.adapter import save_adapter

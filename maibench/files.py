@@ -56,5 +56,5 @@ def make_folder(folder: Path) -> None:
 def disk_error(path: Path, error: OSError) -> DiskError:
     """The user's words for what the operating system refused."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskError(f"{path}: the disk is full; what was scored is kept. Free some space and run it again")
+        return DiskError(f"{path}: the disk is full; what was written is kept. Free some space and run it again")
     return DiskError(f"{path}: cannot be written ({error.strerror or error}); choose another folder with --out")

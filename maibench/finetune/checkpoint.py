@@ -1,0 +1,82 @@
+"""Where a training stands, on disk: written whole or not at all."""
+
+from __future__ import annotations
+
+import functools
+import math
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maibench.datasets.manifest import Manifest
+from maibench.errors import MaibenchError
+from maibench.files import write_whole
+from maibench.finetune.averaging import WeightAverage
+from maibench.finetune.recipe import Recipe
+from maibench.models.base import Detector
+from maibench.models.weights import differences, shapes
+
+
+class Checkpoint:
+    """A file that holds the state of a training, what it is of (recipe and data), and what is trained."""
+
+    def __init__(self, file: Path, recipe: Recipe, manifests: Sequence[Manifest]) -> None:
+        self.file = file
+        self.of = {"recipe": recipe.model_dump_json(), "data": ", ".join(m.fingerprint for m in manifests)}
+
+    def save(
+        self, state: dict[str, Any], detector: Detector, average: WeightAverage, optimiser: torch.optim.Optimizer
+    ) -> None:
+        """Raises DiskError when the disk is full; the checkpoint before stays."""
+        content = {
+            **self.of,
+            "state": state,
+            "detector": _changing(detector),
+            "average": average.tensors,
+            "updates": average.updates,
+            "optimiser": optimiser.state_dict(),
+        }
+        write_whole(self.file, functools.partial(torch.save, content))
+
+    def load(self, detector: Detector, average: WeightAverage, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+        """The state to go on from; a fresh one where there is no file.
+
+        Raises MaibenchError for a checkpoint of another recipe, other data or another architecture, and for a file
+        that cannot be read.
+        """
+        if not self.file.is_file():
+            return {"step": 0, "loss": math.log(2), "auc": math.nan, "best": -1.0, "best_step": 0}
+        content = self._read()
+        for what, expected in self.of.items():
+            if content.get(what) != expected:
+                other = "another recipe" if what == "recipe" else "other data"
+                raise MaibenchError(f"{self.file}: a checkpoint of {other}; choose another --out, or remove it")
+        own = _changing(detector)
+        if problems := differences(shapes(content["detector"]), shapes(own)):
+            raise MaibenchError(f"{self.file}: a checkpoint of another architecture: {problems}")
+        with torch.no_grad():
+            for tensors, saved in ((own, content["detector"]), (average.tensors, content["average"])):
+                for name, tensor in tensors.items():
+                    tensor.copy_(saved[name])
+        average.updates = content["updates"]
+        optimiser.load_state_dict(content["optimiser"])
+        return content["state"]
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            content = torch.load(self.file, map_location="cpu", weights_only=True)
+            if not isinstance(content, dict):
+                raise ValueError(f"holds a {type(content).__name__}")
+            return content
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).partition("\n")[0]
+            raise MaibenchError(f"{self.file}: not a checkpoint ({reason}); remove it to begin again") from error
+
+
+def _changing(detector: Detector) -> dict[str, torch.Tensor]:
+    """What a training changes: the trained parameters, and the buffers."""
+    trained = {name: parameter.detach() for name, parameter in detector.named_parameters() if parameter.requires_grad}
+    return trained | dict(detector.named_buffers())

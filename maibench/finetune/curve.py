@@ -1,0 +1,51 @@
+"""The learning curve, as CSV and as a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from maibench.files import write_whole
+
+
+def append_curve(file: Path, row: dict[str, float]) -> None:
+    """Add a row. A row of the same or a later step, of a run that was stopped and gone on with, is replaced."""
+    rows = [known for known in read_curve(file) if known["step"] < row["step"]]
+
+    def write(part: Path) -> None:
+        with open(part, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(row))
+            writer.writeheader()
+            writer.writerows([*rows, row])
+
+    write_whole(file, write)
+
+
+def read_curve(file: Path) -> list[dict[str, float]]:
+    """The rows of a curve; none where there is no file."""
+    if not file.is_file():
+        return []
+    with open(file, newline="") as stream:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def plot_curve(table: Path, picture: Path) -> None:
+    """Loss above, validation AUC below: the mean, and each data set's."""
+    from matplotlib.figure import Figure
+
+    rows = read_curve(table)
+    steps = [row["step"] for row in rows]
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.plot(steps, [row["loss"] for row in rows], color="#000000")
+    above.set_ylabel("training loss")
+    below.plot(steps, [row["auc"] for row in rows], color="#000000", linewidth=2, label="mean")
+    for name in [name for name in rows[0] if name.endswith("_auc")]:
+        below.plot(steps, [row[name] for row in rows], linewidth=1, label=name.removesuffix("_auc"))
+    below.set_ylabel("validation AUC")
+    below.set_xlabel("optimiser steps")
+    below.legend(frameon=False, fontsize=8)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    write_whole(picture, lambda part: figure.savefig(part, dpi=120, format="png"))
