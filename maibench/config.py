@@ -50,7 +50,7 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
 
     Raises MaibenchError with the key, what was wrong with it, and the nearest known key.
     """
-    written = _read_yaml(file) if file else {}
+    written = read_yaml(file) if file else {}
     given = {key: value for key, value in flags.items() if value is not None}
     options: list[tuple[str, str, Any]] = []
     for setting in settings:
@@ -111,12 +111,15 @@ def _default_label(spec: str) -> str:
     return os.path.basename(os.path.abspath(spec)) if os.path.isdir(spec) else spec
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds. Raises MaibenchError for a file that is missing or holds anything else."""
     import yaml
 
     try:
         values = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise MaibenchError(f"{file}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise MaibenchError(f"{file}: cannot be read as YAML: {error}") from error
     if not isinstance(values, dict):
         raise MaibenchError(f"{file}: a configuration is a list of key: value pairs")

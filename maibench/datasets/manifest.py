@@ -77,16 +77,21 @@ class Manifest:
 
     @property
     def collections(self) -> pd.Series:
-        """Where each image was collected: what stands before the colon in its `source` ("BIDS/BSDS500:12003"), else the
-        data set's name."""
-        if "source" not in self.rows:
-            return pd.Series(self.name, index=self.rows.index)
-        parts = self.rows["source"].str.partition(":")
-        return parts[0].where((parts[1] == ":") & (parts[0] != ""), self.name)
+        """Where each image was collected (`collections_of`)."""
+        return collections_of(self.rows, self.name)
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in order; the frame's index is their position in the list."""
         return self.rows[self.rows["split"] == name]
+
+
+def collections_of(rows: pd.DataFrame, data: str) -> pd.Series:
+    """Where each image was collected: what stands before the colon in its `source` ("BIDS/BSDS500:12003"), else the
+    data set's name."""
+    if "source" not in rows:
+        return pd.Series(data, index=rows.index)
+    parts = rows["source"].str.partition(":")
+    return parts[0].where((parts[1] == ":") & (parts[0] != ""), data)
 
 
 def check_inside(root: Path, paths: list[str], where: str) -> None:

@@ -7,12 +7,11 @@ every picture: those of its place in the table.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maibench.evaluation.table_formats import EMPTY, one_line
+from maibench.evaluation.drawing import drawable, save_pictures, style
+from maibench.evaluation.table_formats import EMPTY
 from maibench.evaluation.tables import (
     detectors,
     is_empty,
@@ -36,19 +35,6 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (9, 2, 3, 2)))
 
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "maibench",
-    "svg.fonttype": "path",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-    "legend.handlelength": 2.6,
-}
-_PIXELS_PER_INCH = 160
 _TICKS = (0, 0.25, 0.5, 0.75, 1)
 
 # A panel has room for so many lines of AUC; with more detectors the table has to say it.
@@ -61,27 +47,28 @@ def plot_roc(summary: Summary, folder: str | Path) -> list[Path]:
     One perturbation is drawn: "none", or the first. A detector without a curve (images of one class only) stays
     in the legend, and says so. Returns the paths.
     """
-    with _style():
+    with style():
         from matplotlib.figure import Figure
 
         names, curves = detectors(summary), _curves(summary)
         shown = [(name, curves.get((name, "all"))) for name in names]
         if not any(curve for _, curve in shown):
-            return _save(_in_words("No ROC curve: it needs scored images of both classes."), folder, "roc")
+            return save_pictures(_in_words("No ROC curve: it needs scored images of both classes."), folder, "roc")
         auc = {row["detector"]: with_interval(row, "auc") for row in _metrics(summary)}
         # Below the plot, a legend of any length covers no curve.
         figure = Figure(figsize=(4.8, 4.9 + 0.19 * len(names)), layout="constrained")
         axes = figure.subplots()
         lines = [_draw(axes, curve, i) for i, (_, curve) in enumerate(shown)]
         labels = [
-            f"{_text(name, 40)}   " + (f"AUC {auc.get(name, EMPTY)}" if curve else "no curve") for name, curve in shown
+            f"{drawable(name, 40)}   " + (f"AUC {auc.get(name, EMPTY)}" if curve else "no curve")
+            for name, curve in shown
         ]
         _frame(axes)
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
-        axes.set_title("ROC, all generators" + _text(perturbation_suffix(summary)), fontsize=10, loc="left")
+        axes.set_title("ROC, all generators" + drawable(perturbation_suffix(summary)), fontsize=10, loc="left")
         figure.legend(lines, labels, loc="outside lower center", fontsize=8.5)
-        return _save(figure, folder, "roc")
+        return save_pictures(figure, folder, "roc")
 
 
 def plot_generators(summary: Summary, folder: str | Path) -> list[Path]:
@@ -90,14 +77,14 @@ def plot_generators(summary: Summary, folder: str | Path) -> list[Path]:
     A panel's second line gives its numbers of images, and "unseen" where some compared detector declares its
     training data and none of those has seen the generator ("where declared" if others do not say). Returns the paths.
     """
-    with _style():
+    with style():
         from matplotlib.figure import Figure
 
         names, curves, rows = detectors(summary), _curves(summary), per_generator_rows(summary)
         generators = list(dict.fromkeys(row["generator"] for row in rows))
         if not any((name, generator) in curves for name in names for generator in generators):
             message = "No ROC curve per generator: it needs scored images of both classes."
-            return _save(_in_words(message), folder, "generators")
+            return save_pictures(_in_words(message), folder, "generators")
         across = _columns(len(generators))
         down = math.ceil(len(generators) / across)
         width = max(2.2 * across, 3.6)
@@ -113,8 +100,8 @@ def plot_generators(summary: Summary, folder: str | Path) -> list[Path]:
                 axes.tick_params(labelbottom=True)
         for axes in grid[len(generators) :]:
             axes.set_visible(False)
-        _legend_in_rows(figure, [_text(name, 40) for name in names], width)
-        return _save(figure, folder, "generators")
+        _legend_in_rows(figure, [drawable(name, 40) for name in names], width)
+        return save_pictures(figure, folder, "generators")
 
 
 def _panel(axes: Axes, rows: list[dict], names: list[str], curves: dict) -> None:
@@ -128,7 +115,7 @@ def _panel(axes: Axes, rows: list[dict], names: list[str], curves: dict) -> None
     unseen = "" if True in states or False not in states else " · unseen"
     if unseen and None in states:
         unseen += " where declared"
-    axes.set_title(_text(generator, 26), fontsize=9, loc="left", pad=14, fontweight="bold")
+    axes.set_title(drawable(generator, 26), fontsize=9, loc="left", pad=14, fontweight="bold")
     axes.annotate(
         f"{synthetic:,} synthetic, {real:,} real{unseen}",
         (0, 1),
@@ -223,30 +210,3 @@ def _in_words(message: str) -> Figure:
     figure = Figure(figsize=(4.8, 1.2), layout="constrained")
     figure.text(0.5, 0.5, message, ha="center", va="center", wrap=True, color="#444444")
     return figure
-
-
-def _text(text: str, longest: int = 60) -> str:
-    """Text from data as matplotlib shall draw it: one line, not too long, its dollars no formulas."""
-    text = one_line(text)
-    text = text if len(text) <= longest else text[: longest - 1] + "…"
-    return text.replace("$", r"\$")
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    """matplotlib's own defaults with ours on top, whatever the user's matplotlibrc says; restored on exit."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
-
-
-def _save(figure: Figure, folder: str | Path, name: str) -> list[Path]:
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.svg", folder / f"{name}.png"]
-    figure.savefig(paths[0], metadata={"Date": None}, bbox_inches="tight")
-    figure.savefig(paths[1], dpi=_PIXELS_PER_INCH, bbox_inches="tight")
-    return paths

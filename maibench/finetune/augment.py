@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,9 @@ def augment(samples: list[Sample], crop: int, settings: Augmentation, seed: tupl
 
 
 def _augment(sample: Sample, crop: int, settings: Augmentation, rng: np.random.Generator) -> Pixels:
-    pixels = sample.pixels
-    crop = min(crop, *pixels.shape[:2])
-    if rng.random() < settings.resize:
-        pixels = _resize(pixels, rng.uniform(*settings.scale), crop, rng)
-    top, left = (rng.integers(side - crop + 1) for side in pixels.shape[:2])
-    pixels = pixels[top : top + crop, left : left + crop]
+    crop = min(crop, *sample.pixels.shape[:2])
+    scale = rng.uniform(*settings.scale) if rng.random() < settings.resize else 1.0
+    pixels = _cut(sample.pixels, crop, scale, rng)
     if settings.flip and rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     if settings.rotate:
@@ -46,19 +44,30 @@ def _augment(sample: Sample, crop: int, settings: Augmentation, rng: np.random.G
     return np.ascontiguousarray(pixels)
 
 
-def _resize(pixels: Pixels, scale: float, crop: int, rng: np.random.Generator) -> Pixels:
-    scale = max(scale, crop / min(pixels.shape[:2]))
-    height, width = (max(crop, round(side * scale)) for side in pixels.shape[:2])
+def _cut(pixels: Pixels, crop: int, scale: float, rng: np.random.Generator) -> Pixels:
+    """A random crop x crop of the picture at `scale`, or at the least scale that is large enough; only what the crop
+    shows is resized."""
+    height, width = pixels.shape[:2]
+    scale = max(scale, crop / min(height, width))
+    top, left = (int(rng.integers(max(0, round(side * scale) - crop) + 1)) for side in (height, width))
+    if scale == 1.0:
+        return pixels[top : top + crop, left : left + crop]
+    top, left, size = top / scale, left / scale, crop / scale
+    first_row, first_column = int(top), int(left)
+    region = pixels[first_row : math.ceil(top + size) + 1, first_column : math.ceil(left + size) + 1]
+    box_left, box_top = left - first_column, top - first_row
+    box = (box_left, box_top, min(box_left + size, region.shape[1]), min(box_top + size, region.shape[0]))
     kernel = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
-    return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
+    return np.asarray(Image.fromarray(region).resize((crop, crop), kernel, box=box))
 
 
 def _recolour(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     """Saturation, contrast and brightness within a quarter of what they were."""
     saturation, contrast, brightness = rng.uniform(0.75, 1.25, 3)
-    grey = pixels.mean(axis=2, keepdims=True, dtype=np.float32)
-    centre = grey.mean()
-    changed = centre * brightness + contrast * (grey - centre + saturation * (pixels - grey))
+    centre = pixels.mean()
+    # grey + saturation * (colour - grey), then contrast around the centre: one matrix, grey being the mean of colours
+    mixed = contrast * (saturation * np.eye(3) + (1 - saturation) / 3)
+    changed = pixels.astype(np.float32) @ mixed.astype(np.float32) + np.float32(centre * (brightness - contrast))
     return np.clip(changed, 0, 255).round().astype(np.uint8)
 
 

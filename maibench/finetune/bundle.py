@@ -22,28 +22,24 @@ from maibench.models.base import Detector
 from maibench.models.loading import load_detector
 from maibench.models.weights import BUNDLED, load_weights, save_weights, sha256
 
-TOLERANCE = 0.02
-"""Validation splits of some hundred images do not tell balanced accuracies apart that are nearer than this."""
-
 
 def bundle(
-    folder: Path, sources: list[str], target: Path = BUNDLED, centre: bool = False, training_data: str = ""
+    folder: Path, sources: list[str], target: Path = BUNDLED, calibrate: bool = False, training_data: str = ""
 ) -> Path:
     """Write NAME.safetensors and NAME.json to `target`.
 
     The validation images of `sources` are scored with both precisions; raises MaibenchError when one of them changes
-    sides. centre: first move the last bias so that P = 0.5 is where the mean balanced accuracy over the validation
-    splits of `sources` is as good as the best. training_data: in words, for the card, in place of names and
-    fingerprints.
+    sides. calibrate: first scale and shift the logits (`fit_platt`), by the last layer's weights. training_data: in
+    words, for the card, in place of names and fingerprints.
     """
     detector = load_detector(str(folder))
     config = json.loads((folder / "config.json").read_text())
     name, options = config["detector"], config["options"]
     splits = [read_validation(open_data(source), detector) for source in sources]
     scored = [(split.labels, split.logits(detector)) for split in splits]
-    shift = best_cut(scored) if centre else 0.0
-    _move_bias(detector, -shift)
-    before = np.concatenate([logits for _, logits in scored]) - shift
+    scale, shift = fit_platt(scored) if calibrate else (1.0, 0.0)
+    _apply(detector, scale, shift)
+    before = scale * np.concatenate([logits for _, logits in scored]) + shift
     file = target / f"{name}.safetensors"
     part = target / f".{name}.half.safetensors"
     save_weights(detector, part, half=True)
@@ -68,8 +64,8 @@ def bundle(
         | {"threshold": round(fit_threshold(labels, after), 4)},
     }
     card["notes"] = "stored in half precision" + (f"; options {options}" if options else "")
-    if centre:
-        card["notes"] += f"; the last bias was moved by {-shift:.2f}, fitted on validation splits alone"
+    if calibrate:
+        card["notes"] += f"; logits scaled by {scale:.3f} and moved by {shift:+.3f}, fitted on validation splits alone"
     if training_data:
         card["training_data"] = training_data
     write_text(target / f"{name}.json", json.dumps(card, indent=2) + "\n")
@@ -78,30 +74,39 @@ def bundle(
     return file
 
 
-def best_cut(scored: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """A logit with a good mean balanced accuracy over several (labels, logits), each set counting alike: of the cuts
-    within TOLERANCE of the best, the one nearest to 0, where the training put it."""
-    cuts = np.unique(np.concatenate([logits for _, logits in scored]))
-    cuts = (cuts[1:] + cuts[:-1]) / 2
-    quality = np.array([np.mean([balanced_accuracy(y, x - cut) for y, x in scored]) for cut in cuts])
-    good = cuts[quality >= quality.max() - TOLERANCE]
-    return float(good[np.abs(good).argmin()])
+def fit_platt(scored: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
+    """(scale, shift) of logits after Platt (1999): the logistic regression of the labels on the logits, over several
+    (labels, logits), every set and every class of a set counting alike.
+
+    Raises MaibenchError where higher logits do not mean synthetic.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    labels = np.concatenate([y for y, _ in scored])
+    logits = np.concatenate([x for _, x in scored])
+    weights = np.concatenate([1 / np.bincount(y, minlength=2)[y] for y, _ in scored])
+    fitted = LogisticRegression(C=np.inf).fit(logits[:, None], labels, sample_weight=weights)
+    scale, shift = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if scale <= 0:
+        raise MaibenchError("on the validation splits, higher logits do not mean synthetic; nothing can be calibrated")
+    return scale, shift
 
 
-def _move_bias(detector: Detector, shift: float) -> None:
+def _apply(detector: Detector, scale: float, shift: float) -> None:
     last = [module for module in detector.modules() if isinstance(module, torch.nn.Linear)][-1]
     with torch.no_grad():
-        last.bias.add_(shift)
+        last.weight.mul_(scale)
+        last.bias.mul_(scale).add_(shift)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--centre", action="store_true", help="put P = 0.5 where the validation splits want it")
+    parser.add_argument("--calibrate", action="store_true", help="fit P to the validation splits")
     parser.add_argument("--training-data", default="", help="what it was trained on, in words")
     args = parser.parse_args()
-    bundle(args.folder, args.data, centre=args.centre, training_data=args.training_data)
+    bundle(args.folder, args.data, calibrate=args.calibrate, training_data=args.training_data)
 
 
 if __name__ == "__main__":

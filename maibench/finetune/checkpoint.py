@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class Checkpoint:
             "updates": average.updates,
             "optimiser": optimiser.state_dict(),
         }
-        write_whole(self.file, functools.partial(torch.save, content))
+        write_whole(self.file, functools.partial(_write, content))
 
     def load(self, detector: Detector, average: WeightAverage, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
         """The state to go on from; a fresh one where there is no file.
@@ -71,9 +70,18 @@ class Checkpoint:
             if not isinstance(content, dict):
                 raise ValueError(f"holds a {type(content).__name__}")
             return content
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        except Exception as error:  # what torch raises for a file of something else depends on its first bytes
             reason = str(error).partition("\n")[0]
             raise MaibenchError(f"{self.file}: not a checkpoint ({reason}); remove it to begin again") from error
+
+
+def _write(content: dict[str, Any], file: Path) -> None:
+    with open(file, "wb") as stream:
+        try:
+            torch.save(content, stream)
+        except RuntimeError as error:  # torch's writer hides what the system refused
+            refused = error.__context__
+            raise refused if isinstance(refused, OSError) else error from None
 
 
 def _changing(detector: Detector) -> dict[str, torch.Tensor]:

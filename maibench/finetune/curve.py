@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from maibench.evaluation.drawing import drawable, style
 from maibench.files import write_whole
 
 
 def append_curve(file: Path, row: dict[str, float]) -> None:
     """Add a row. A row of the same or a later step, of a run that was stopped and gone on with, is replaced."""
-    rows = [known for known in read_curve(file) if known["step"] < row["step"]]
+    rows = [*(known for known in read_curve(file) if known["step"] < row["step"]), row]
+    columns = dict.fromkeys(name for known in rows for name in known)  # a data set may have been renamed meanwhile
 
     def write(part: Path) -> None:
         with open(part, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(row))
+            writer = csv.DictWriter(stream, list(columns))
             writer.writeheader()
-            writer.writerows([*rows, row])
+            writer.writerows(rows)
 
     write_whole(file, write)
 
@@ -26,26 +28,27 @@ def read_curve(file: Path) -> list[dict[str, float]]:
     if not file.is_file():
         return []
     with open(file, newline="") as stream:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(stream)]
+        rows = [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(stream)]
+    return [row | {"step": int(row["step"])} for row in rows]
 
 
 def plot_curve(table: Path, picture: Path) -> None:
     """Loss above, validation AUC below: the mean, and each data set's."""
-    from matplotlib.figure import Figure
-
     rows = read_curve(table)
     steps = [row["step"] for row in rows]
-    figure = Figure(figsize=(6, 4.5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(steps, [row["loss"] for row in rows], color="#000000")
-    above.set_ylabel("training loss")
-    below.plot(steps, [row["auc"] for row in rows], color="#000000", linewidth=2, label="mean")
-    for name in [name for name in rows[0] if name.endswith("_auc")]:
-        below.plot(steps, [row[name] for row in rows], linewidth=1, label=name.removesuffix("_auc"))
-    below.set_ylabel("validation AUC")
-    below.set_xlabel("optimiser steps")
-    below.legend(frameon=False, fontsize=8)
-    for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-    write_whole(picture, lambda part: figure.savefig(part, dpi=120, format="png"))
+    with style():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 4.5), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True)
+        above.plot(steps, [row["loss"] for row in rows], color="#000000", marker=".")
+        above.set_ylabel("training loss")
+        below.plot(steps, [row["auc"] for row in rows], color="#000000", marker=".", linewidth=2, label="mean")
+        for name in [name for name in rows[0] if name.endswith("_auc")]:
+            below.plot(steps, [row[name] for row in rows], linewidth=1, label=drawable(name.removesuffix("_auc")))
+        below.set_ylabel("validation AUC")
+        below.set_xlabel("optimiser steps")
+        below.legend()
+        for axes in (above, below):
+            axes.grid(color="#eeeeee", linewidth=0.6)
+        write_whole(picture, lambda part: figure.savefig(part, dpi=120, format="png"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from maibench.config import parse_setting
+from maibench.config import parse_setting, read_yaml
 from maibench.errors import MaibenchError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -66,17 +67,18 @@ class Recipe(BaseModel):
     a safetensors file to begin with, "" for fresh weights (relative to where the command runs); source: where the
     settings come from.
 
-    On what: exclude: generators that are never trained on nor validated with; hold_out: generators and collections of
-    photographs of the training split that are validated on instead (`Manifest.collections`); crop: pixels a side, or
+    On what: exclude: generators and collections of photographs (`Manifest.collections`) that are never trained on nor
+    validated with; hold_out: those of the training split that are validated on instead; crop: pixels a side, or
     [least, most], drawn anew for every step where the detector takes any size; pad: keep images that are smaller, for
     detectors that fill them up; pairs: the share of a batch that is made of photographs beside their own
     reconstructions; batch_size: images a device and part.
 
-    How: steps or epochs (one epoch sees as many images as there are single ones); warmup, validate_every, patience: in
-    optimiser steps; patience: stop after so many without a better validation AUC, 0 never; accumulate: parts to a step;
-    averaging: decay of the moving average of the weights, which is what is validated and kept, 0 for the last ones;
-    clip: the largest norm of the gradient; precision: of the forward pass; checkpointing: compute activations twice to
-    save memory; validation_images: at most so many of each data set, drawn once.
+    How: steps or epochs (one epoch sees as many images as there are single ones, or in pairs where there are only
+    those); validate_every, patience: in optimiser steps; warmup: too, or the share of all steps where it is below 1;
+    patience: stop after so many without a better validation AUC, 0 never; accumulate: parts to a step; averaging: decay
+    of the moving average of the weights, which is what is validated and kept, 0 for the last ones; clip: the largest
+    norm of the gradient; precision: of the forward pass; checkpointing: compute activations twice to save memory;
+    validation_images: at most so many of each data set, drawn once.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -91,7 +93,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
-    warmup: int = Field(100, ge=0)
+    warmup: float = Field(100, ge=0)
     batch_size: int = Field(32, ge=2)
     accumulate: int = Field(1, ge=1)
     clip: float = Field(1.0, gt=0)
@@ -137,6 +139,10 @@ class Recipe(BaseModel):
         assert self.epochs is not None
         return max(1, math.ceil(self.epochs * images / (self.batch_size * self.accumulate * processes)))
 
+    def warmup_steps(self, steps: int) -> int:
+        """How many of `steps` warm up."""
+        return round(self.warmup * steps) if self.warmup < 1 else round(self.warmup)
+
 
 def _rising(ends: Any) -> Any:
     if ends[0] > ends[1]:
@@ -149,17 +155,7 @@ def read_recipe(file: Path, settings: Sequence[str] = ()) -> Recipe:
 
     Raises MaibenchError with the key that is unknown or wrong.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise MaibenchError(f"{file}: {error.strerror}; recipes lie in configs/finetune/") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise MaibenchError(f"{file}: cannot be read as YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise MaibenchError(f"{file}: a recipe is a list of key: value pairs")
-    return make_recipe(values, dict(parse_setting(setting) for setting in settings), str(file))
+    return make_recipe(read_yaml(file), dict(parse_setting(setting) for setting in settings), str(file))
 
 
 def make_recipe(values: dict[str, Any], changes: dict[str, Any], where: str) -> Recipe:
@@ -173,15 +169,20 @@ def make_recipe(values: dict[str, Any], changes: dict[str, Any], where: str) -> 
         *groups, last = key.split(".")
         place = values
         for group in groups:
+            if not isinstance(place.get(group) or {}, dict):
+                raise MaibenchError(f"{where}: unknown key '{key}'; '{group}' has no keys of its own")
             place[group] = dict(place.get(group) or {})
             place = place[group]
         place[last] = value
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = f"{where}: {key}: {first['msg']}" if key else f"{where}: {first['msg']}"
+        problems = error.errors()
+        # of the forms that crop may have, the one that was meant is the one that was understood furthest
+        first = max((p for p in problems if p["loc"][:1] == problems[0]["loc"][:1]), key=lambda p: len(p["loc"]))
+        key = re.sub(r"\.(constrained-int|tuple\[[^]]*\])", "", ".".join(str(part) for part in first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        message = f"{where}: {key}: {said}" if key else f"{where}: {said}"
         if first["type"] == "extra_forbidden":
             parts: dict[str, type[BaseModel]] = {"augmentation": Augmentation, "lora": Lora}
             known = list(parts.get(key.rpartition(".")[0], Recipe).model_fields)

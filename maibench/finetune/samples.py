@@ -37,7 +37,8 @@ class SampleSource:
     """The images of split train of several manifests, without what is excluded or held out.
 
     skipped: {path: why} of the images that cannot be decoded or are smaller than `smallest` pixels a side. generators:
-    those trained on. Raises MaibenchError where a class is missing.
+    those trained on. singles: how many images are drawn by themselves; none where they are of one class. per_epoch: how
+    many images an epoch sees. Raises MaibenchError where a class is missing.
     """
 
     def __init__(
@@ -74,13 +75,21 @@ class SampleSource:
         self.generators = sorted(generators)
         self._synthetic = Urn({name: members for name, members in generators.items() if members})
         self._real = Urn(collections)
-        self.singles = len(self._synthetic) + len(self._real)
-        if not (self.pairs or (len(self._synthetic) and len(self._real))):
+        has_both = len(self._synthetic) > 0 and len(self._real) > 0
+        self.singles = len(self._synthetic) + len(self._real) if has_both else 0
+        if not (self.pairs or self.singles):
             raise MaibenchError("the training split needs real images and at least one generator's")
+
+    @property
+    def per_epoch(self) -> int:
+        """As many images as there are single ones; where there are only pairs, as those have."""
+        return self.singles or 2 * len(self.pairs)
 
     def described(self) -> str:
         """What there is to train on, in one line."""
         left_out = f"; {len(self.skipped)} left out, unreadable or too small" if self.skipped else ""
+        if unused := 0 if self.singles else len(self._synthetic) + len(self._real):
+            left_out += f"; {unused} of one class alone beside the pairs are not drawn"
         return (
             f"{len(self._images)} training images of {len(self.generators)} generators and of "
             f"{len(self._real.names)} collections of photographs, {len(self.pairs)} pairs{left_out}"
@@ -94,7 +103,7 @@ class SampleSource:
         """
         count = round(size * share_of_pairs / 2) if self.pairs else 0
         if not self.singles:
-            count = size // 2
+            count = -(-size // 2)
         samples: list[Sample] = []
         for pair in range(count):
             real, synthetic = self.pairs[rng.integers(len(self.pairs))]
@@ -103,7 +112,7 @@ class SampleSource:
         for number in range(size - 2 * count):
             urn = self._synthetic if number % 2 else self._real
             samples.append(Sample(self._pixels(urn.draw(rng)), number % 2, -1))
-        return samples
+        return samples[:size]
 
     def _add(
         self, root: Path, rows: list[dict[str, Any]], smallest: int, workers: int, memory: int

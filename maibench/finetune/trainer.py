@@ -19,7 +19,7 @@ from torch.optim.swa_utils import update_bn
 
 from maibench.datasets.manifest import Manifest
 from maibench.errors import ImageError, MaibenchError
-from maibench.files import make_folder
+from maibench.files import disk_error, make_folder, remove_parts
 from maibench.finetune.averaging import WeightAverage
 from maibench.finetune.batches import Batches
 from maibench.finetune.checkpoint import Checkpoint
@@ -93,11 +93,15 @@ def train(
     progress.say(source.described())
     validation = Validation(manifests, detector, recipe.exclude, recipe.hold_out, recipe.validation_images, workers)
     batches = Batches(source, recipe, detector, accelerator.process_index, workers)
-    steps = recipe.count_steps(source.singles, accelerator.num_processes)
+    steps = recipe.count_steps(source.per_epoch, accelerator.num_processes)
     average = WeightAverage(detector, recipe.averaging)
     optimiser = make_optimiser(recipe, detector)
     checkpoint = Checkpoint(out / "checkpoint.pt", recipe, manifests)
     state = checkpoint.load(detector, average, optimiser)
+    if accelerator.is_main_process:
+        remove_parts(out)
+        if not state["step"]:
+            (out / "curve.csv").unlink(missing_ok=True)
     objective, optimiser = accelerator.prepare(Objective(detector), optimiser)
     origin = Origin(recipe, source, manifests)
     if _has_stalled(state, recipe):
@@ -107,7 +111,7 @@ def train(
     with contextlib.closing(progress), contextlib.closing(batches.between(state["step"] + 1, steps)) as upcoming:
         for step in range(state["step"] + 1, steps + 1):
             for group in optimiser.param_groups:
-                group["lr"] = recipe.lr * warm_cosine(step, steps, recipe.warmup)
+                group["lr"] = recipe.lr * warm_cosine(step, steps, recipe.warmup_steps(steps))
             detector.train()
             for part in range(recipe.accumulate):
                 images, labels = to_device(_next(upcoming, out), accelerator.device)
@@ -124,6 +128,7 @@ def train(
             average.update()
             progress.advance(state["loss"], state["auc"])
             if step % recipe.validate_every == 0 or step == steps:
+                _check_weights(detector, step, out)
                 state["step"] = step
                 if accelerator.is_main_process:
                     with average.in_place():
@@ -140,6 +145,8 @@ def train(
 
 
 def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
+    if device not in ("auto", "cpu", "cuda"):
+        raise MaibenchError(f"unknown device '{device}': use auto, cpu or cuda")
     # an earlier training of this process may have had another precision; the processes themselves stay connected
     AcceleratorState._reset_state()
     try:
@@ -151,6 +158,8 @@ def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
             project_dir=str(out),
         )
         if recipe.tensorboard:
+            if not accelerator.log_with:
+                raise MaibenchError("tensorboard: true needs a package: pip install tensorboard")
             accelerator.init_trackers("tensorboard", {"recipe": recipe.model_dump_json(exclude_defaults=True)})
     except (ImportError, ValueError) as error:
         raise MaibenchError(f"training cannot begin: {error}") from error
@@ -205,11 +214,19 @@ def _seed(*place: int) -> int:
 def _finite(loss: Tensor, step: int, out: Path) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise MaibenchError(
-            f"the loss is {value} at step {step}; the last checkpoint in {out} is kept: lower lr or clip, or use "
-            "precision: float32"
-        )
+        raise MaibenchError(f"the loss is {value} at step {step}; {_last_kept(out)}")
     return value
+
+
+def _check_weights(detector: Detector, step: int, out: Path) -> None:
+    """Raise MaibenchError for weights that no checkpoint should hold: the loss can be finite, its gradient not."""
+    for name, parameter in detector.named_parameters():
+        if parameter.requires_grad and not parameter.isfinite().all():
+            raise MaibenchError(f"the weights '{name}' are not finite after step {step}; {_last_kept(out)}")
+
+
+def _last_kept(out: Path) -> str:
+    return f"the last checkpoint in {out} is kept: lower lr or clip, or use precision: float32"
 
 
 def _validate(
@@ -222,13 +239,17 @@ def _validate(
 ) -> str:
     """Score the averaged weights, note it in the curve, and keep them where they are the best so far."""
     # averaged weights produce other statistics than the weights that they are an average of
-    update_bn((to_device(batch, detector.device) for batch in batches.first(16)), detector)
+    # (each in a list of its own: of a batch that is a list itself, update_bn would take the first image alone)
+    update_bn(([to_device(batch, detector.device)] for batch in batches.first(16)), detector)
     scores = validation.scores(detector)
     state["auc"] = scores["auc"]
     append_curve(out / "curve.csv", {"step": state["step"], "loss": state["loss"], **scores})
     plot_curve(out / "curve.csv", out / "curve.png")
     if scores["auc"] > state["best"]:
         state["best"], state["best_step"] = scores["auc"], state["step"]
-        export(detector, out, origin, state["step"], scores)
+        try:
+            export(detector, out, origin, state["step"], scores)
+        except OSError as error:
+            raise disk_error(out, error) from error
     told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
     return f"loss {state['loss']:.3f}, {told}"

@@ -62,9 +62,11 @@ class Validation:
         most: int = 1000,
         workers: int = 1,
     ) -> None:
-        names = [manifest.name for manifest in manifests]
+        names = [*(manifest.name for manifest in manifests), *([HELD_OUT] if hold_out else [])]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise MaibenchError(f"two data sets are called '{twice[0]}'; rename the folder or the manifest of one")
+            raise MaibenchError(
+                f"two sets of validation images would be called '{twice[0]}'; rename the folder or the manifest of one"
+            )
         splits = [read_validation(manifest, detector, exclude, most, workers) for manifest in manifests]
         if hold_out:
             splits.append(_read_held_out(manifests, detector, exclude, hold_out, most, workers))
@@ -87,10 +89,9 @@ class Validation:
 def read_validation(
     manifest: Manifest, detector: Detector, exclude: Sequence[str] = (), most: int | None = None, workers: int = 1
 ) -> ValidationSplit:
-    """Preprocess a manifest's validation images once, at most so many; `exclude`d generators and what cannot be read
-    are left out (every comparison names unreadable images; here they only cannot be validated on)."""
-    rows = manifest.split("validation")
-    rows = rows[~rows["generator"].isin(list(exclude))]
+    """Preprocess a manifest's validation images once, at most so many; `exclude`d generators and collections are left
+    out, and what cannot be read (every comparison names such images; here they only cannot be validated on)."""
+    rows = _without(manifest, "validation", exclude)
     return _read(manifest.name, [(manifest, rows)], detector, most, workers)
 
 
@@ -107,8 +108,7 @@ def _read_held_out(
     groups: list[tuple[Manifest, pd.DataFrame]] = []
     found: set[str] = set()
     for manifest in manifests:
-        rows = manifest.split("train").assign(collection=manifest.collections)
-        rows = rows[~rows["generator"].isin(list(exclude))]
+        rows = _without(manifest, "train", exclude)
         rows = rows[rows["generator"].isin(list(hold_out)) | rows["collection"].isin(list(hold_out))]
         found |= {*rows["generator"], *rows["collection"]}
         groups.append((manifest, rows))
@@ -117,10 +117,15 @@ def _read_held_out(
     labels = {label for _, rows in groups for label in rows["label"]}
     if len(labels) == 1:
         for manifest in manifests:
-            rows = manifest.split("validation")
-            rows = rows[~rows["generator"].isin(list(exclude))]
+            rows = _without(manifest, "validation", exclude)
             groups.append((manifest, rows[~rows["label"].isin(labels)]))
     return _read(HELD_OUT, groups, detector, most, workers)
+
+
+def _without(manifest: Manifest, split: str, exclude: Sequence[str]) -> pd.DataFrame:
+    """A split's rows with their `collection`, without excluded generators and collections."""
+    rows = manifest.split(split).assign(collection=manifest.collections)
+    return rows[~rows["generator"].isin(list(exclude)) & ~rows["collection"].isin(list(exclude))]
 
 
 def _read(

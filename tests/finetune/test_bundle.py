@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.special import expit
 
 from maibench.datasets.readers import open_data
 from maibench.errors import MaibenchError
@@ -50,26 +51,44 @@ def test_a_changed_decision_bundles_nothing(data_set, tmp_path: Path):
     assert not list(tmp_path.glob(".*.safetensors"))
 
 
-def test_the_best_cut_weighs_data_sets_alike():
-    large = (np.repeat([0, 1], 50), np.repeat([1.0, 3.0], 50))
-    small = (np.array([0, 1]), np.array([1.5, 2.5]))
-    assert bundle.best_cut([large, small]) == pytest.approx(2.0)
+def noisy(n: int, scale: float, shift: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels drawn from P = sigmoid(scale * logit + shift)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.uniform(-4, 4, n)
+    return (rng.random(n) < expit(scale * logits + shift)).astype(np.int64), logits
 
 
-def test_of_cuts_that_are_as_good_the_one_nearest_to_zero_is_taken():
-    labels = np.array([0, 0, 0, 1, 1, 1])
-    assert bundle.best_cut([(labels, np.array([-9.0, -8.0, -7.0, 1.0, 8.0, 9.0]))]) == pytest.approx(-3.0)
-    assert bundle.best_cut([(labels, np.array([-9.0, 2.0, 4.0, 6.0, 8.0, 9.0]))]) == pytest.approx(5.0)
+def test_platt_scaling_finds_scale_and_cut_that_the_labels_were_drawn_with():
+    labels, logits = noisy(20_000, 0.5, 0.0, 0)
+    scale, shift = bundle.fit_platt([(labels, logits + 1.0)])
+    assert scale == pytest.approx(0.5, abs=0.02)
+    assert -shift / scale == pytest.approx(1.0, abs=0.1)
 
 
-def test_centring_moves_every_logit_by_the_cut(data_set, tmp_path: Path):
+def test_every_set_and_every_class_of_it_counts_alike():
+    one, other = noisy(400, 1.0, 0.5, 1), noisy(300, 2.0, -0.5, 2)
+    many = (np.tile(other[0], 50), np.tile(other[1], 50))
+    assert bundle.fit_platt([one, other]) == pytest.approx(bundle.fit_platt([one, many]), abs=1e-3)
+    real = one[0] == 0
+    more_real = (np.append(one[0], np.tile(one[0][real], 9)), np.append(one[1], np.tile(one[1][real], 9)))
+    assert bundle.fit_platt([one]) == pytest.approx(bundle.fit_platt([more_real]), abs=1e-3)
+
+
+def test_logits_that_point_the_wrong_way_are_refused():
+    labels, logits = noisy(400, 1.0, 0.0, 3)
+    with pytest.raises(MaibenchError, match="higher logits do not mean synthetic"):
+        bundle.fit_platt([(labels, -logits)])
+
+
+def test_calibration_is_in_the_weights_and_on_the_card(data_set, tmp_path: Path, monkeypatch):
     torch.manual_seed(0)
     folder = folder_of(Bailu(), tmp_path / "run")
     source = str(data_set(n_real=6, n_synthetic=6, splits=("validation",)))
     before = load_detector(str(folder))
     split = read_validation(open_data(source), before)
-    labels, logits = split.labels, split.logits(before)
-    bundle.bundle(folder, [source], tmp_path, centre=True)
+    logits = split.logits(before)
+    monkeypatch.setattr(bundle, "fit_platt", lambda scored: (2.0, -0.7))  # random weights may point the wrong way
+    bundle.bundle(folder, [source], tmp_path, calibrate=True)
     moved = split.logits(load_detector("bailu", weights=tmp_path / "bailu.safetensors"))
-    assert moved == pytest.approx(logits - bundle.best_cut([(labels, logits)]), abs=0.02)
-    assert "moved by" in json.loads((tmp_path / "bailu.json").read_text())["notes"]
+    assert moved == pytest.approx(2 * logits - 0.7, abs=0.04)
+    assert "scaled by 2.000 and moved by -0.700" in json.loads((tmp_path / "bailu.json").read_text())["notes"]
