@@ -148,7 +148,7 @@ def test_weights_of_one_detector(compare, data_set, here):
         (["--set", "Britness.middle=1"], "Brightness", "no detector is called 'Britness' here; there are: Brightness"),
         (["--set", "colour=red"], "Brightness", "unknown key 'colour'"),
         (["--set", "colour"], "Brightness", "write key=value"),
-        (["--config", "none.yaml"], "Brightness", "none.yaml: cannot be read as YAML"),
+        (["--config", "none.yaml"], "Brightness", "none.yaml: No such file or directory"),
         (["--split", "tset"], "Brightness", "split: input should be 'train', 'validation' or 'test' (got 'tset')"),
         (["--split", "train"], "Brightness", "has no images of split 'train'; it has: test"),
         (["--perturb", "jepg:75"], "Brightness", "unknown perturbation 'jepg'"),
@@ -317,7 +317,7 @@ def test_full_disk(compare, data_set, here, small_disk, room):
     (here / "disk" / "filler").write_bytes(bytes(64 * 1024 - room))
     done = compare("--data", data, models="metadata,Brightness", out="disk/run")
     assert done.exit_code == 2
-    assert "the disk is full; what was scored is kept. Free some space and run it again" in done.stderr.splitlines()[-1]
+    assert "the disk is full; what was written is kept. Free some space and run it again" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not list((here / "disk").rglob(".part-*"))
     small_disk("16m")

@@ -138,8 +138,9 @@ def test_files_that_are_no_configuration(yaml, text):
 
 def test_missing_or_binary_file(tmp_path):
     (tmp_path / "image.yaml").write_bytes(b"\xff\xfe\x00")
-    for name in ("none.yaml", "image.yaml", ""):
-        with pytest.raises(MaibenchError, match="cannot be read as YAML"):
+    reasons = {"none.yaml": "No such file", "image.yaml": "cannot be read as YAML", "": "Is a directory"}
+    for name, reason in reasons.items():
+        with pytest.raises(MaibenchError, match=reason):
             config(tmp_path / name)
 
 

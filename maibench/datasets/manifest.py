@@ -75,11 +75,6 @@ class Manifest:
         """Whether the list says which images come from one photo, prompt or collection."""
         return "source" in self.rows and bool((self.rows["source"] != "").all())
 
-    @property
-    def collections(self) -> pd.Series:
-        """Where each image was collected (`collections_of`)."""
-        return collections_of(self.rows, self.name)
-
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in order; the frame's index is their position in the list."""
         return self.rows[self.rows["split"] == name]
@@ -90,8 +85,9 @@ def collections_of(rows: pd.DataFrame, data: str) -> pd.Series:
     data set's name."""
     if "source" not in rows:
         return pd.Series(data, index=rows.index)
-    parts = rows["source"].str.partition(":")
-    return parts[0].where((parts[1] == ":") & (parts[0] != ""), data)
+    sources = rows["source"].astype(str)
+    before = sources.str.split(":", n=1).str[0]
+    return before.where(sources.str.contains(":", regex=False) & (before != ""), data)
 
 
 def check_inside(root: Path, paths: list[str], where: str) -> None:

@@ -2,6 +2,8 @@
 
 python -m maibench.evaluation.reference                                  # the demo
 python -m maibench.evaluation.reference --data MANIFEST --name NAME      # any other data
+python -m maibench.evaluation.reference --data MANIFEST --name NAME --models A,B,C
+python -m maibench.evaluation.reference --ablation FOLDER --name NAME    # what 'maibench ablate' wrote
 """
 
 from __future__ import annotations
@@ -17,28 +19,41 @@ from maibench.evaluation.compare import run_comparison
 MODELS = "bailu,mai_cnn,moondream,moondream-nano-base=moondream,metadata"
 SETTINGS = ["moondream-nano-base.adapter=none"]
 KEPT = ("metrics.csv", "per_generator.csv", "table.md", "roc.svg", "generators.svg")
+KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md", "ablation.svg", "ablation.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="demo")
     parser.add_argument("--name", default="demo")
+    parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--ablation", type=Path, help="keep an ablation that was run already")
     parser.add_argument("--out", type=Path, default=Path("results/reference"))
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as workplace:
-        data = args.data
-        if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
-            (Path(workplace) / args.name).symlink_to(Path(data).resolve().parent)
-            data = str(Path(workplace) / args.name / Path(data).name)
-        flags = {"models": MODELS, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
-        run = run_comparison(make_config(None, flags, SETTINGS))
-        kept = args.out / args.name
-        kept.mkdir(parents=True, exist_ok=True)
-        for name in KEPT:
-            shutil.copyfile(run.folder / name, kept / name)
+    kept = args.out / args.name
+    kept.mkdir(parents=True, exist_ok=True)
+    if args.ablation:
+        _copy(args.ablation, kept, KEPT_OF_ABLATIONS)
+    else:
+        _compare(args.data, args.name, args.models, kept)
     readme = Path("README.md")
     readme.write_text(quote_table(readme.read_text(), args.name, (kept / "table.md").read_text()))
     print(f"remade {kept}")
+
+
+def _compare(data: str, name: str, models: str, kept: Path) -> None:
+    with tempfile.TemporaryDirectory() as workplace:
+        if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
+            (Path(workplace) / name).symlink_to(Path(data).resolve().parent)
+            data = str(Path(workplace) / name / Path(data).name)
+        flags = {"models": models, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
+        run = run_comparison(make_config(None, flags, SETTINGS if models == MODELS else []))
+        _copy(run.folder, kept, KEPT)
+
+
+def _copy(folder: Path, kept: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        shutil.copyfile(folder / name, kept / name)
 
 
 def quote_table(text: str, name: str, table: str) -> str:

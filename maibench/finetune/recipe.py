@@ -67,7 +67,7 @@ class Recipe(BaseModel):
     a safetensors file to begin with, "" for fresh weights (relative to where the command runs); source: where the
     settings come from.
 
-    On what: exclude: generators and collections of photographs (`Manifest.collections`) that are never trained on nor
+    On what: exclude: generators and collections of photographs (`collections_of`) that are never trained on nor
     validated with; hold_out: those of the training split that are validated on instead; crop: pixels a side, or
     [least, most], drawn anew for every step where the detector takes any size; pad: keep images that are smaller, for
     detectors that fill them up; pairs: the share of a batch that is made of photographs beside their own

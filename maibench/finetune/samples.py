@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maibench.datasets.image import decode, read_file
-from maibench.datasets.manifest import Manifest
+from maibench.datasets.manifest import Manifest, collections_of
 from maibench.errors import ImageError, MaibenchError
 
 KEPT = 512
@@ -56,7 +56,8 @@ class SampleSource:
         collections: dict[str, list[int]] = defaultdict(list)
         pairs: dict[tuple[int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for number, manifest in enumerate(manifests):
-            listed = manifest.split("train").assign(collection=manifest.collections)
+            listed = manifest.split("train")
+            listed = listed.assign(collection=collections_of(listed, manifest.name))
             left_out = [*exclude, *hold_out]
             used = ~listed["generator"].isin(left_out) & ~listed["collection"].isin(left_out)
             rows: list[dict[str, Any]] = listed[used].to_dict("records")  # type: ignore[assignment]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from maibench.datasets.image import decode, read_file
-from maibench.datasets.manifest import Manifest
+from maibench.datasets.manifest import Manifest, collections_of
 from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.metrics import accuracy, auc
 from maibench.evaluation.thresholds import fit_threshold
@@ -124,7 +124,8 @@ def _read_held_out(
 
 def _without(manifest: Manifest, split: str, exclude: Sequence[str]) -> pd.DataFrame:
     """A split's rows with their `collection`, without excluded generators and collections."""
-    rows = manifest.split(split).assign(collection=manifest.collections)
+    rows = manifest.split(split)
+    rows = rows.assign(collection=collections_of(rows, manifest.name))
     return rows[~rows["generator"].isin(list(exclude)) & ~rows["collection"].isin(list(exclude))]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
+from huggingface_hub import ModelHubMixin
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from maibench.errors import MaibenchError
 from maibench.models.card import Card
 
 
-class Detector(nn.Module):
+class Detector(nn.Module, ModelHubMixin):
     """Base class of every detector.
 
     A subclass sets `card`, builds its layers in `__init__` (keyword options only), and implements `preprocess` and
@@ -25,15 +26,18 @@ class Detector(nn.Module):
 
     reads: "pixels" (`preprocess` receives uint8 RGB, height x width x 3, read-only) or "file" (it receives the
     `ImageFile`: path, bytes, format, size). fitted: True where `fit` has to be called on a training split first.
-    built_with: the options that `load_detector` built it with, defaults included. loads: options that only say which
-    tensors the constructor loads and where to; a class that names "weights" among them loads its own.
+    built_from, built_with: the SPEC and the options that `load_detector` built it from, defaults included. loads:
+    options that only say which tensors the constructor loads and where to, kept apart as `loaded_with`; a class that
+    names "weights" among them loads its own.
     """
 
     card: Card
     reads: ClassVar[Literal["pixels", "file"]] = "pixels"
     fitted: ClassVar[bool] = False
     loads: ClassVar[tuple[str, ...]] = ()
+    built_from: str = ""
     built_with: Mapping[str, Any] = MappingProxyType({})
+    loaded_with: Mapping[str, Any] = MappingProxyType({})
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """One image -> what one row of a batch is made of. Runs in worker threads: it must not change `self`.
@@ -64,12 +68,71 @@ class Detector(nn.Module):
         """Freeze the weights and train a low-rank adapter beside them. Raises MaibenchError where that is not known."""
         raise MaibenchError(f"{self.card.name} takes no LoRA adapter; leave 'lora' out of the recipe")
 
+    def save_memory(self) -> None:
+        """Compute activations twice in training instead of keeping them. Raises MaibenchError where that is not
+        known."""
+        raise MaibenchError(f"{self.card.name} cannot recompute its activations; leave 'checkpointing' out")
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write what was trained to a folder; returns what its config.json has to say besides the class's options."""
         from maibench.models.weights import save_weights
 
         save_weights(self, folder / "model.safetensors")
         return {}
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        config: Any = None,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write the folder that `from_pretrained` and `load_detector` read, and `push_to_hub` where that is asked for.
+
+        Returns the URL of the commit, or None. config.json and README.md say what the detector is: `config` and
+        `model_card_kwargs`, which huggingface_hub's mixin knows, are refused. Raises as `write_folder` does.
+        """
+        from maibench.models.folder import write_folder
+
+        if config is not None or model_card_kwargs:
+            raise MaibenchError("config.json and README.md follow from the detector and its card; change those")
+        write_folder(self, Path(save_directory))
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(repo_id or Path(save_directory).name, **push_to_hub_kwargs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a folder that finetuning or `save_pretrained` wrote, or OWNER/NAME of the Hub (at a `revision`), of
+        which no file is fetched that can run code. options: as `load_detector` takes them.
+
+        Raises MaibenchError where there is none, or where it holds another detector than this class.
+        """
+        from maibench.models.hub import find_folder
+        from maibench.models.loading import load_folder
+
+        folder = find_folder(
+            pretrained_model_name_or_path,
+            revision=revision,
+            force_download=force_download,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cast(Self, load_folder(folder, cls, **options))
 
     def check_ready(self) -> None:
         """Raises MaibenchError, with what to do, where a loaded detector cannot score yet."""

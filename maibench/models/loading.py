@@ -25,19 +25,50 @@ def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | No
 
     Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit.
     """
-    if spec.partition(":")[0].endswith(".py"):
-        return _ready(build(_class_from_file(spec), spec, options), weights, device)
+    if is_file_spec(spec):
+        return _filled(_class_from_file(spec), spec, options, weights, device)
     if spec not in names() and "/" in spec and not Path(spec).exists():
         raise MaibenchError(f"'{spec}': no such folder; name one that finetuning wrote, or see 'maibench models'")
     if spec not in names() and Path(spec).is_dir():
-        return _from_folder(Path(spec), weights, device, options)
+        return load_folder(Path(spec), device=device, weights=weights, **options)
     cls = detector_class(spec)
     if "weights" in cls.loads:
         return _finish(build(cls, spec, options | _places(cls, weights, device)), device)
-    detector = build(cls, spec, options)
-    if weights is None and not detector.fitted and _module(detector).startswith("maibench."):
-        return _bundled(detector, spec, device)
-    return _ready(detector, weights, device)
+    if weights is None and not cls.fitted and cls.__module__.startswith("maibench."):
+        return _bundled(cls, spec, options, device)
+    return _filled(cls, spec, options, weights, device)
+
+
+def load_folder(
+    folder: Path, cls: type[Detector] = Detector, /, *, device: str = "cpu", weights: Any = None, **options: Any
+) -> Detector:
+    """`load_detector` for a folder that finetuning or `save_pretrained` wrote. cls: what it has to hold.
+
+    Raises MaibenchError as `load_detector` does, and for a folder that holds something else.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        name, own = str(config["detector"]), dict(config.get("options", {}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MaibenchError(
+            f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
+        ) from error
+    found = _class_of_folder(folder, name, cls)
+    if "weights" in found.loads:
+        weights = weights if weights is not None else own.pop("weights", None)
+        named = {**own, "adapter": folder, **options}
+        return _finish(build(found, name, named | _places(found, weights, device)), device)
+    detector = build(found, name, _without_loads(found, {**own, **options}))
+    if (folder / "card.json").is_file():
+        detector.card = detector.card.read(folder / "card.json")
+    if weights is not None:
+        return _ready(detector, weights, device)
+    return _ready(detector, folder / "model.safetensors", device, detector.card.sha256)
+
+
+def is_file_spec(spec: str) -> bool:
+    """Whether a SPEC is a FILE.py:Class."""
+    return spec.partition(":")[0].endswith(".py")
 
 
 def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
@@ -56,9 +87,10 @@ def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
         raise MaibenchError(f"{spec} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(getattr(detector, "card", None), Card):
         raise MaibenchError(f"{spec}: the class {cls.__name__} has no card; set card = maibench.Card(name=...)")
-    chosen = inspect.signature(cls).bind(**options)
-    chosen.apply_defaults()
-    detector.built_with = {name: value for name, value in chosen.arguments.items() if name not in cls.loads}
+    chosen = {name: p.default for name, p in known.items() if p.default is not p.empty} | options
+    detector.built_from = spec
+    detector.built_with = _without_loads(cls, chosen)
+    detector.loaded_with = {name: value for name, value in chosen.items() if name in cls.loads}
     return detector
 
 
@@ -82,7 +114,8 @@ def fingerprint(detector: Detector) -> str:
         if cls is Detector:
             break
         digest.update(_code(cls))
-    state = {name: value for name, value in vars(detector).items() if isinstance(value, (int, float, str, tuple))}
+    plain = {name: value for name, value in vars(detector).items() if isinstance(value, (int, float, str, tuple))}
+    state = {name: value for name, value in plain.items() if name != "built_from"}  # where a file lies does not matter
     digest.update(repr([sorted(detector.built_with.items()), sorted(state.items())]).encode())
     return digest.hexdigest()[:16]
 
@@ -109,36 +142,37 @@ def _bytes_type() -> Any:
     return torch.uint8
 
 
-def _bundled(detector: Detector, name: str, device: str) -> Detector:
+def _without_loads(cls: type[Detector], options: dict[str, Any]) -> dict[str, Any]:
+    """Options without those that say what the constructor loads: where a file fills every tensor, it loads nothing."""
+    return {name: value for name, value in options.items() if name not in cls.loads}
+
+
+def _bundled(cls: type[Detector], name: str, options: dict[str, Any], device: str) -> Detector:
     file = BUNDLED / f"{name}.safetensors"
     if not file.is_file():
         raise MaibenchError(
             f"'{name}' has no bundled weights; finetune it, then name the folder, or give --set {name}.weights=FILE"
         )
+    detector = build(cls, name, _without_loads(cls, options))
     detector.card = detector.card.read(file.with_suffix(".json"))
     load_weights(detector, file, detector.card.sha256)
     return _finish(detector, device)
 
 
-def _from_folder(folder: Path, weights: str | Path | None, device: str, options: dict[str, Any]) -> Detector:
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        name, own = str(config["detector"]), dict(config.get("options", {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+def _class_of_folder(folder: Path, name: str, cls: type[Detector]) -> type[Detector]:
+    """The class that a folder's config.json names; raises MaibenchError where that is not a `cls`."""
+    if is_file_spec(name):  # a folder may come from anywhere: it never says which file is run
+        if cls is not Detector and cls.__name__ == name.partition(":")[2]:
+            return cls
         raise MaibenchError(
-            f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
-        ) from error
-    cls = detector_class(name)
-    if "weights" in cls.loads:
-        weights = weights if weights is not None else own.pop("weights", None)
-        named = {**own, "adapter": folder, **options}
-        return _finish(build(cls, name, named | _places(cls, weights, device)), device)
-    detector = build(cls, name, {**own, **options})
-    if (folder / "card.json").is_file():
-        detector.card = detector.card.read(folder / "card.json")
-    if weights is not None:
-        return _ready(detector, weights, device)
-    return _ready(detector, folder / "model.safetensors", device, detector.card.sha256)
+            f"{folder}: weights of a class of somebody's own; where {name.partition(':')[0]} is: "
+            f"{name.partition(':')[2]}.from_pretrained(...), or load_detector('path/of/{name}', weights="
+            f"'{folder / 'model.safetensors'}') with its options"
+        )
+    found = detector_class(name)
+    if not issubclass(found, cls):
+        raise MaibenchError(f"{folder}: holds {name} ({found.__name__}), not a {cls.__name__}")
+    return found
 
 
 def _class_from_file(spec: str) -> type[Detector]:
@@ -165,6 +199,12 @@ def _class_from_file(spec: str) -> type[Detector]:
     return cls
 
 
+def _filled(
+    cls: type[Detector], spec: str, options: dict[str, Any], weights: str | Path | None, device: str
+) -> Detector:
+    return _ready(build(cls, spec, options if weights is None else _without_loads(cls, options)), weights, device)
+
+
 def _ready(detector: Detector, weights: str | Path | None, device: str, expected_sha256: str = "") -> Detector:
     if weights is not None:
         file = Path(str(weights))
@@ -177,7 +217,3 @@ def _finish(detector: Detector, device: str) -> Detector:
     if not detector.fitted:
         detector.card = detector.card.updated(parameters=detector.parameter_count())
     return detector.to(device).eval()
-
-
-def _module(detector: Detector) -> str:
-    return type(detector).__module__

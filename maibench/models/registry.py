@@ -18,6 +18,7 @@ BUILT_IN = {
     "bailu": "maibench.models.bailu:Bailu",
     "mai_cnn": "maibench.models.mai_cnn:MaiCnn",
     "mai_resnet": "maibench.models.mai_resnet:MaiResnet",
+    "timm": "maibench.models.timm_backbone:TimmDetector",
     "moondream": "maibench.models.moondream.detector:Moondream",
     "metadata": "maibench.models.metadata:Metadata",
 }
