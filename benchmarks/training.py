@@ -1,4 +1,4 @@
-"""Images a second of a whole training of bailu, as a share of a bare forward and backward pass of it in this process."""
+"""Images a second of a whole training of bailu, as a share of its bare forward and backward passes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 
 from maibench.datasets.demo import demo_manifest
 from maibench.finetune.recipe import Recipe
-from maibench.finetune.trainer import Progress, make_detector, train
+from maibench.finetune.trainer import make_detector, train
+from maibench.progress import Progress
 
 BATCH, CROP, STEPS, ROUNDS = 32, 192, 40, 3
 RECIPE = Recipe(
@@ -25,7 +26,7 @@ class Clock(Progress):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def advance(self, loss: float, auc: float) -> None:
+    def advance(self, count: int, note: str = "") -> None:
         self.times.append(time.perf_counter())
 
 

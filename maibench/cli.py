@@ -6,12 +6,9 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from maibench.evaluation.compare import Progress
 
 DONE, NOT_CLEAN, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,10 +21,15 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 front_door = typer.Typer(name="compare.py", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(data_app, name="data", help="Make data sets.")
+
+
+KEPT = "interrupted; what was scored is kept, the same command goes on from there"
 
 
 @contextlib.contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes(interrupted: str = KEPT) -> Iterator[None]:
     """Turn the project's exceptions into one line on stderr and an exit code."""
     from maibench.errors import MaibenchError
 
@@ -37,7 +39,7 @@ def exit_codes() -> Iterator[None]:
         print(f"maibench: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(WRONG_REQUEST) from None
     except KeyboardInterrupt:
-        print("maibench: interrupted; what was scored is kept, the same command goes on from there", file=sys.stderr)
+        print(f"maibench: {interrupted}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -94,8 +96,9 @@ def compare(
         }  # fmt: skip
         settings = make_config(config, flags, set_ or [])
         from maibench.evaluation.compare import run_comparison
+        from maibench.terminal import TerminalProgress
 
-        run = run_comparison(settings, fresh=fresh, command=sys.argv, progress=_terminal_progress())
+        run = run_comparison(settings, fresh=fresh, command=sys.argv, progress=TerminalProgress("scoring", "images"))
         _show_summary(run.folder, run.summary)
         _say(f"scored {run.scored} batches" if run.scored else "nothing was missing: no image was scored")
     if not run.clean:
@@ -146,16 +149,81 @@ def finetune(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, as in configs/finetune/.")],
     out: Annotated[Path, typer.Option(help="The folder that receives weights, card and checkpoints.")],
     data: Annotated[list[str], typer.Option(help="A SOURCE with train and validation splits; may be repeated.")],
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for a value of the recipe.")] = None,
+    device: Annotated[str, typer.Option(help="auto or cpu; several devices: accelerate launch -m maibench.")] = "auto",
 ) -> None:
     """Train a detector from a recipe; the same command goes on from the last checkpoint."""
-    with exit_codes():
+    with exit_codes("interrupted; the last checkpoint is kept, the same command goes on from there"):
         from maibench.datasets.readers import open_data
         from maibench.finetune.recipe import read_recipe
         from maibench.finetune.trainer import train
+        from maibench.terminal import TerminalProgress
 
-        train(read_recipe(recipe), [open_data(source) for source in data], out, device, say=_say)
+        settings = read_recipe(recipe, set_ or [])
+        train(settings, [open_data(source) for source in data], out, device, TerminalProgress("training", "steps"))
         _say(f"done; compare it with --models {out}")
+
+
+@app.command()
+def ablate(
+    config: Annotated[Path, typer.Argument(help="A YAML file, as in configs/ablations/.")],
+    data: Annotated[list[str] | None, typer.Option(help="A SOURCE to train on; may be repeated.")] = None,
+    compare: Annotated[str | None, typer.Option(help="A SOURCE to compare on; the first --data by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of all points; results/ablation-NAME by default.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for the recipe of every point.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    part: Annotated[str, typer.Option(help="I/N: only every N-th training, from the I-th, to share the work.")] = "1/1",
+) -> None:
+    """Finetune and compare every point of a grid with several seeds: one table and one figure."""
+    with exit_codes("interrupted; what was trained is kept, the same command goes on from there"):
+        from maibench.config import parse_setting
+        from maibench.finetune.ablation import parse_part, run_ablation
+        from maibench.terminal import TerminalProgress
+
+        out = out or Path("results") / f"ablation-{config.stem}"
+        clean = run_ablation(
+            config, out, data, {"data": compare} if compare else {}, dict(map(parse_setting, set_ or [])), device,
+            parse_part(part), _say, lambda: TerminalProgress("training", "steps"),
+        )  # fmt: skip
+        print((out / "table.md").read_text(), end="")
+        _say(f"table and figure are in {out}")
+        if not clean:
+            raise typer.Exit(NOT_CLEAN)
+
+
+@data_app.command()
+def reconstruct(
+    vae: Annotated[
+        str,
+        typer.Option(
+            help="[NAME=]SPEC, comma-separated: nano-sd1.5, nano-sdxl, nano-flux.1, nano-flux.2 (bundled); sd1.5, "
+            "sdxl, flux.1, flux.2 (naming one downloads it); a folder in diffusers' layout; TAEF2's .safetensors file."
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="A SOURCE with real photographs in its train or validation split.")],
+    out: Annotated[Path, typer.Option(help="The folder that receives images/ and manifest.csv.")],
+    each: Annotated[int, typer.Option(min=1, help="Reconstructions of a photograph; the VAEs take turns.")] = 1,
+    most: Annotated[int | None, typer.Option(min=1, help="At most N photographs, evenly spread over the list.")] = None,
+    shrink: Annotated[bool, typer.Option("--shrink", help="Halve photographs first: no trace of JPEG stays.")] = False,
+    size: Annotated[str, typer.Option(help="Pixels a side at most, from the middle; full: whole photographs.")] = "256",
+    split: Annotated[str, typer.Option(help="train, validation, or both; test is never read.")] = "train,validation",
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops of 256 x 256 at once; fewer larger ones.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    store: Annotated[str, typer.Option(help="Both sides as png (uncompressed) or jpeg:QUALITY.")] = "png",
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Make all afresh, or only what is missing.")] = False,
+) -> None:
+    """Make pairs of real photographs and their reconstructions through autoencoders, to train on; the same command
+    goes on where it stopped."""
+    with exit_codes("interrupted; what was written is kept, the same command goes on from there"):
+        from maibench.datasets.reconstruct import Request, make_pairs
+        from maibench.terminal import TerminalProgress
+
+        request = Request(vae, data, out, each, most, shrink, size, split, batch_size, device, store)
+        made = make_pairs(request, fresh, TerminalProgress("reconstructing", "photographs"))
+        _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
+        _say(f"train on them: maibench finetune configs/finetune/bailu.yaml --data {out} --out runs/bailu")
 
 
 def main() -> None:
@@ -180,33 +248,3 @@ def _show_summary(folder: Path, summary: Any) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _terminal_progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from maibench.evaluation.compare import Progress
-
-    class Terminal(Progress):
-        def __init__(self) -> None:
-            self.bar = Bar(
-                TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn(),
-                console=Console(stderr=True), transient=True,
-            )  # fmt: skip
-
-        def say(self, text: str) -> None:
-            _say(text)
-
-        def start(self, images: int) -> None:
-            self.task = self.bar.add_task("", total=images)
-            self.bar.start()
-
-        def advance(self, images: int) -> None:
-            self.bar.advance(self.task, images)
-
-        def stop(self) -> None:
-            self.bar.stop()
-
-    return Terminal()

@@ -317,7 +317,8 @@ def test_full_disk(compare, data_set, here, small_disk, room):
     (here / "disk" / "filler").write_bytes(bytes(64 * 1024 - room))
     done = compare("--data", data, models="metadata,Brightness", out="disk/run")
     assert done.exit_code == 2
-    assert "the disk is full; what was written is kept. Free some space and run it again" in done.stderr.splitlines()[-1]
+    told = "the disk is full; what was written is kept. Free some space and run it again"
+    assert told in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not list((here / "disk").rglob(".part-*"))
     small_disk("16m")

@@ -11,13 +11,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from maibench.errors import MaibenchError
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
 WEIGHTS = Path(__file__).parent / "weights"
 FACTOR = 4
@@ -124,17 +121,3 @@ def save_autoencoder(model: torch.nn.Module, name: str, folder: Path, facts: dic
     save_file({key: value.contiguous() for key, value in tensors.items()}, folder / f"{name}.safetensors")
     text = json.dumps({"name": name, **ARCHITECTURES[name], **facts}, indent=2)
     (folder / f"{name}.json").write_text(text + "\n")
-
-
-def reconstruct(model: Any, images: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Encode and decode images of one size; the latent is the posterior's mean, so the result is deterministic.
-
-    `images`: uint8 arrays, height x width x 3, all alike, sides divisible by FACTOR. Returns arrays of the same shape.
-    """
-    import torch
-
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with torch.inference_mode():
-        decoded = model.decode(model.encode(batch).latent_dist.mode()).sample
-    pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return list(pixels.permute(0, 2, 3, 1).contiguous().numpy())

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
-from maibench.datasets.autoencoders import FACTOR, load_autoencoder, reconstruct
+from maibench.datasets.autoencoders import load_autoencoder
+from maibench.datasets.storage import UNCOMPRESSED, Storage
+from maibench.files import write_whole
+
+CROP = 256 * 256
+"""Pixels of the crops that a batch is counted in."""
 
 
 @dataclass(frozen=True)
 class Crop:
     """A real crop: `name` is unique and becomes the file's name; `pixels` uint8 height x width x 3, sides divisible by
-    FACTOR; `source` and `split` as in a manifest; `autoencoders`: by which ones it is to be reconstructed."""
+    its autoencoders' factors; `source`, `split` and `licence` as in a manifest (None: no such column);
+    `autoencoders`: by which ones it is to be reconstructed."""
 
     name: str
     pixels: NDArray[np.uint8]
     source: str
     split: str
     autoencoders: tuple[str, ...]
+    licence: str | None = None
 
 
 def grid(length: int, size: int) -> list[int]:
@@ -42,44 +48,66 @@ def grid(length: int, size: int) -> list[int]:
     return [(2 * room * step + steps) // (2 * steps) for step in range(steps + 1)] if steps else [0]
 
 
-def store_uncompressed(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG without compression: its size tells nothing of its content (a smoother image would make a smaller file)."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=0)
-    return stream.getvalue()
-
-
-def write_pairs(crops: Iterable[Crop], folder: Path, batch: int = 8) -> pd.DataFrame:
+def write_pairs(
+    crops: Iterable[Crop],
+    folder: Path,
+    batch: int = 8,
+    models: Mapping[str, Any] | None = None,
+    storage: Storage = UNCOMPRESSED,
+    device: str = "cpu",
+) -> pd.DataFrame:
     """Write every crop and its reconstructions to `folder`/images, and return the rows of a manifest.
 
-    Crops are reconstructed in batches of one size, in the order given.
+    All crops are held in memory: hand over a long list in windows. They are reconstructed in batches of one size, in
+    the order given. batch: crops of 256 x 256 pixels at once; of larger ones as many as have no more pixels, at least
+    one. models: the autoencoders, on `device`; by default the nano ones of these names. A file that is there already
+    is left as it is, and a batch whose files are all there is not computed: the same crops in the same batches make
+    the same bytes. Raises ValueError for sides that an autoencoder would change, DiskError for what cannot be written.
     """
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    from maibench.datasets.roundtrip import factor_of, reconstruct
+
     crops = list(crops)
-    rows = [_store(folder, crop, crop.pixels, "real") for crop in crops]
+    names = {name for crop in crops for name in crop.autoencoders}
+    models = models or {name: load_autoencoder(name) for name in sorted(names)}
     groups: dict[tuple[str, tuple[int, ...]], list[Crop]] = defaultdict(list)
     for crop in crops:
-        if any(side % FACTOR for side in crop.pixels.shape[:2]):
-            raise ValueError(f"{crop.name}: the sides of {crop.pixels.shape} are not divisible by {FACTOR}")
         for name in crop.autoencoders:
+            factor = factor_of(models[name])
+            if any(side % factor for side in crop.pixels.shape[:2]):
+                raise ValueError(f"{crop.name}: the sides of {crop.pixels.shape} are not divisible by {factor}")
             groups[name, crop.pixels.shape].append(crop)
-    models = {name: load_autoencoder(name) for name in {name for name, _ in groups}}
-    for (name, _), members in groups.items():
-        for start in range(0, len(members), batch):
-            chunk = members[start : start + batch]
-            made = reconstruct(models[name], [crop.pixels for crop in chunk])
-            rows += [_store(folder, crop, pixels, name) for crop, pixels in zip(chunk, made, strict=True)]
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for crop in crops:
+        _store(folder / _path(crop, "real", storage), crop.pixels, storage)
+    rows = [_row(folder, crop, "real", storage) for crop in crops]
+    for (name, shape), members in groups.items():
+        step = max(1, min(batch, batch * CROP // (shape[0] * shape[1])))
+        for start in range(0, len(members), step):
+            chunk = members[start : start + step]
+            if not all((folder / _path(crop, name, storage)).is_file() for crop in chunk):
+                made = reconstruct(models[name], [crop.pixels for crop in chunk], device)
+                for crop, pixels in zip(chunk, made, strict=True):
+                    _store(folder / _path(crop, name, storage), pixels, storage)
+            rows += [_row(folder, crop, name, storage) for crop in chunk]
     return pd.DataFrame(rows)
 
 
-def _store(folder: Path, crop: Crop, pixels: NDArray[np.uint8], generator: str) -> dict[str, object]:
-    name = f"images/{crop.name}.png" if generator == "real" else f"images/{crop.name}.{generator}.png"
-    data = store_uncompressed(pixels)
-    (folder / name).write_bytes(data)
-    height, width = pixels.shape[:2]
-    return {
+def _path(crop: Crop, generator: str, storage: Storage) -> str:
+    return f"images/{crop.name}{'' if generator == 'real' else f'.{generator}'}{storage.suffix}"
+
+
+def _store(file: Path, pixels: NDArray[np.uint8], storage: Storage) -> None:
+    if not file.is_file():
+        write_whole(file, lambda part: part.write_bytes(storage.encode(pixels)))
+
+
+def _row(folder: Path, crop: Crop, generator: str, storage: Storage) -> dict[str, object]:
+    path = _path(crop, generator, storage)
+    data = (folder / path).read_bytes()
+    height, width = crop.pixels.shape[:2]
+    row: dict[str, object] = {
         "image_id": sha256(data).hexdigest(),
-        "path": name,
+        "path": path,
         "label": int(generator != "real"),
         "generator": generator,
         "source": crop.source,
@@ -87,6 +115,7 @@ def _store(folder: Path, crop: Crop, pixels: NDArray[np.uint8], generator: str) 
         "split": crop.split,
         "width": width,
         "height": height,
-        "format": "PNG",
+        "format": storage.format,
         "n_bytes": len(data),
     }
+    return row if crop.licence is None else {**row, "licence": crop.licence}

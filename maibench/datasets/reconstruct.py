@@ -1,87 +1,168 @@
-"""Pairs for training: the real photographs of a manifest beside their reconstructions by the nano autoencoders.
+"""A data set of pairs: real photographs beside their reconstructions through autoencoders.
 
-    python -m maibench.datasets.reconstruct --data MANIFEST --out FOLDER --autoencoders nano-sd1.5,nano-sdxl
-
-Splits and sources stay those of the photographs; the test split is never read.
+Splits and sources stay those of the photographs; the test split is never read. The photographs are taken in windows
+that are cut from the list at fixed places, so that memory does not grow with the list, and a command that was killed
+goes on where it stopped and ends in the same bytes.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+import functools
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import pandas as pd
 
-from maibench.datasets.autoencoders import ARCHITECTURES, FACTOR
-from maibench.datasets.demo import UNSEEN
-from maibench.datasets.image import decode, read_file
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.pairs import Crop, write_pairs
+from maibench.datasets.pairs_folder import PairsFolder, Summary
+from maibench.datasets.photographs import SMALLEST, Cut, photographs
 from maibench.datasets.readers import open_data
-from maibench.errors import ImageError
+from maibench.datasets.storage import parse_storage
+from maibench.datasets.vaes import Choice, choose, fingerprint
+from maibench.errors import ImageError, MaibenchError
+from maibench.models.device import choose_device
+from maibench.progress import Progress
 
-SMALLEST_HALF = 208
-"""Pixels on the shorter side that halving leaves at least."""
-
-
-def crops_of(
-    manifest: Manifest, size: int, autoencoders: list[str], each: int, most: int | None = None, shrink: bool = False
-) -> Iterator[Crop]:
-    """The middle of every real photograph of the train and validation splits, at most `size` pixels a side, with
-    `each` of the autoencoders in turn; most: only so many photographs, evenly spread over the list; shrink: halved
-    first. Unreadable photographs and those under 64 pixels a side are left out."""
-    rows = manifest.rows[(manifest.rows["label"] == 0) & manifest.rows["split"].isin(["train", "validation"])]
-    if most is not None and len(rows) > most:
-        rows = rows.iloc[np.linspace(0, len(rows) - 1, most).round().astype(int)]
-    for number, row in enumerate(rows.to_dict("records")):
-        try:
-            pixels = decode(read_file(manifest.root, row["path"]).data)
-        except ImageError:
-            continue
-        if shrink:
-            pixels = _halved(pixels)
-        sides = [min(size, side) // FACTOR * FACTOR for side in pixels.shape[:2]]
-        if min(sides) < 64:
-            continue
-        top, left = ((have - want) // 2 for have, want in zip(pixels.shape[:2], sides, strict=True))
-        chosen = tuple(autoencoders[(number + k) % len(autoencoders)] for k in range(each))
-        yield Crop(
-            name=f"{manifest.name}-{number:06d}",
-            pixels=pixels[top : top + sides[0], left : left + sides[1]],
-            source=row.get("source") or row["path"],
-            split=row["split"],
-            autoencoders=chosen,
-        )
+RECIPE = 1
+"""Raise it when the same request makes other pixels, so that old folders are not gone on with."""
+BATCHES = 8
+"""In a window of crops; one in a window of larger images."""
+SMALL = 512
+"""Pixels a side of what still counts as a crop."""
 
 
-def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Half the size, or less of a reduction for a small photograph: most photographs were JPEG once and their
-    reconstructions never, and a detector would learn that instead."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, max(0.5, SMALLEST_HALF / min(height, width)))
-    return np.asarray(
-        Image.fromarray(pixels).resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    vae: as `choose` reads it. data: a SOURCE. each: reconstructions of a photograph, the autoencoders taking turns.
+    most: photographs, evenly spread over the list. shrink: photographs are halved first. size: pixels a side at most,
+    from the middle; "full" or "0" for whole photographs. splits: train, validation, or both with a comma. batch: crops
+    of 256 x 256 at once. device: auto, cpu or cuda. store: as `parse_storage` reads it.
+    """
+
+    vae: str
+    data: str
+    out: Path
+    each: int = 1
+    most: int | None = None
+    shrink: bool = False
+    size: str = "256"
+    splits: str = "train,validation"
+    batch: int = 8
+    device: str = "auto"
+    store: str = "png"
+
+
+def make_pairs(request: Request, fresh: bool = False, progress: Progress | None = None) -> Summary:
+    """Write the data set that is asked for to its folder, or what of it is missing there.
+
+    fresh: all afresh, also in place of what another command made. Raises MaibenchError for a wrong request, for a
+    folder that holds something else, and for data of which no photograph can be used.
+    """
+    from maibench.datasets.roundtrip import factor_of
+
+    progress = progress or Progress()
+    splits, size, storage = _splits(request.splits), _size(request.size), parse_storage(request.store)
+    choices = choose(request.vae)
+    names = [choice.name for choice in choices]
+    if not 1 <= request.each <= len(names):
+        raise MaibenchError(f"--each {request.each}: a photograph can have 1 to {len(names)} reconstructions here")
+    manifest = _open(request)
+    rows = photographs(manifest, splits, request.most)
+    device = choose_device(request.device)
+    asked: dict[str, Any] = {
+        "recipe": RECIPE, "data": f"{manifest.name} {manifest.fingerprint}", "vae": names, "each": request.each,
+        "most": request.most, "shrink": request.shrink, "size": size, "split": splits, "store": storage.name,
+        "batch_size": request.batch, "device": device,
+    }  # fmt: skip
+    folder = PairsFolder(request.out)
+    if not fresh:
+        folder.refuse_another(asked)
+    models = {choice.name: _load(choice, progress) for choice in choices}
+    asked["weights"] = {name: fingerprint(model) for name, model in models.items()}
+    if fresh:
+        folder.clear()
+    folder.refuse_another(asked)
+    folder.begin(asked, {choice.name: {"origin": choice.origin, "licence": choice.licence} for choice in choices})
+    if (done := folder.finished()) is not None:
+        return done
+
+    models = {name: model.to(device) for name, model in models.items()}
+    cut = Cut(size, math.lcm(*map(factor_of, models.values())), request.shrink, storage.longest)
+    write = functools.partial(
+        write_pairs, folder=request.out, batch=request.batch, models=models, storage=storage, device=device
     )
+    step = request.batch * BATCHES if size is not None and size <= SMALL else request.batch
+    starts = range(0, len(rows), step)
+    computed = 0
+    with progress.running(len(rows)):
+        for window, start in enumerate(starts):
+            members = rows[start : start + step]
+            if not folder.has(window):
+                crops, left_out = _crops(manifest, members, start, cut, names, request.each)
+                folder.note(window, write(crops).to_dict("records"), left_out)
+                computed += 1
+            progress.advance(len(members))
+    return folder.finish(len(starts), computed)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True, help="a SOURCE with real images in its train or validation split")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--autoencoders", default=",".join(name for name in ARCHITECTURES if name != UNSEEN))
-    parser.add_argument("--each", type=int, default=1, help="reconstructions of each photograph")
-    parser.add_argument("--most", type=int, help="at most so many photographs")
-    parser.add_argument("--shrink", action="store_true", help="halve photographs first: no trace of JPEG stays")
-    parser.add_argument("--size", type=int, default=256)
-    args = parser.parse_args()
-    crops = crops_of(open_data(args.data), args.size, args.autoencoders.split(","), args.each, args.most, args.shrink)
-    rows = write_pairs(crops, args.out)
-    rows.to_csv(args.out / "manifest.csv", index=False)
-    print(f"{len(rows)} images in {args.out}")
+def _crops(
+    manifest: Manifest, rows: list[dict[str, Any]], first: int, cut: Cut, names: list[str], each: int
+) -> tuple[list[Crop], dict[str, str]]:
+    """The crops of a window of photographs, the first of which stands at `first` in the list; {path: why} of those
+    that have none."""
+    crops, left_out = [], {}
+    for number, row in enumerate(rows, first):
+        try:
+            pixels = cut(manifest, row["path"])
+        except ImageError as error:
+            left_out[row["path"]] = str(error)
+            continue
+        crops.append(
+            Crop(
+                name=f"{manifest.name}-{number:06d}",
+                pixels=pixels,
+                source=row.get("source") or row["path"],
+                split=row["split"],
+                autoencoders=tuple(names[(number + k) % len(names)] for k in range(each)),
+                licence=("" if pd.isna(row["licence"]) else str(row["licence"])) if "licence" in row else None,
+            )
+        )
+    return crops, left_out
 
 
-if __name__ == "__main__":
-    main()
+def _open(request: Request) -> Manifest:
+    manifest = open_data(request.data)
+    if Path(request.data).expanduser().is_dir() and request.out.resolve().is_relative_to(manifest.root):
+        raise MaibenchError(
+            f"{request.out}: lies in the folder of the photographs and would be listed with them; choose an --out "
+            "outside of it"
+        )
+    return manifest
+
+
+def _load(choice: Choice, progress: Progress) -> Any:
+    licence = f" ({choice.licence})" if choice.licence else ""
+    progress.say(f"{choice.name}: {choice.origin}{licence}")
+    return choice.load()
+
+
+def _splits(text: str) -> list[str]:
+    splits = sorted({{"val": "validation"}.get(name.strip(), name.strip()) for name in text.split(",")})
+    wrong = [split for split in splits if split not in ("train", "validation")]
+    if wrong:
+        why = "the test split is never read" if wrong[0] == "test" else f"there is no split '{wrong[0]}'"
+        raise MaibenchError(f"--split {text}: {why}; give train, validation or both with a comma")
+    return splits
+
+
+def _size(text: str) -> int | None:
+    if text in ("full", "0"):
+        return None
+    if not text.isdecimal() or int(text) < SMALLEST:
+        raise MaibenchError(f"--size {text}: give pixels a side, at least {SMALLEST}, or full for whole photographs")
+    return int(text)

@@ -26,8 +26,10 @@ from maibench.evaluation.store import PredictionStore, remove_other_detectors
 from maibench.evaluation.summary import Summary
 from maibench.files import make_folder, remove_parts
 from maibench.models.base import Detector
+from maibench.models.device import choose_device
 from maibench.models.loading import fingerprint, load_detector
 from maibench.models.registry import names
+from maibench.progress import Progress
 
 
 @dataclass
@@ -55,22 +57,6 @@ class Run:
 
         keys = {entry["label"]: entry["key"] for entry in read_run(self.folder)["detectors"]}
         return read_predictions(self.folder, keys)
-
-
-class Progress:
-    """What a comparison tells while it works; the command line shows it, a script ignores it."""
-
-    def say(self, text: str) -> None:
-        """One line for the user."""
-
-    def start(self, images: int) -> None:
-        """Scoring begins, with so many images to go through."""
-
-    def advance(self, images: int) -> None:
-        """So many more are done."""
-
-    def stop(self) -> None:
-        """Scoring is over."""
 
 
 def run_comparison(
@@ -141,7 +127,7 @@ def _open(config: RunConfig, progress: Progress) -> tuple[Manifest, Plan]:
 
 def _load(config: RunConfig, specs: dict[str, str]) -> tuple[dict[str, Detector], dict[str, str]]:
     """The detectors and their SPECs, by the labels of their rows."""
-    device = _device(config.device)
+    device = choose_device(config.device)
     detectors: dict[str, Detector] = {}
     labelled: dict[str, str] = {}
     for label, spec in specs.items():
@@ -193,22 +179,6 @@ def _perturbations(texts: list[str]) -> list[Perturbation]:
     if "none" not in parsed:  # thresholds are fitted on undisturbed validation images, and a curve starts there
         parsed = {"none": parse_perturbation("none"), **parsed}
     return list(parsed.values())
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise MaibenchError(f"unknown device '{name}': use auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise MaibenchError("no CUDA device is available here; use --device cpu")
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, the same on every card
-    return name
 
 
 def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: int) -> str:
@@ -297,11 +267,8 @@ def _fit(
 def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progress) -> int:
     """Score what is missing; returns how many batches were computed, summed over detectors."""
     before = _count(entries)
-    progress.start(plan.images)
-    try:
+    with progress.running(plan.images):
         score(plan, entries, _workers(config), config.max_pixels, progress.advance)
-    finally:
-        progress.stop()
     return _count(entries) - before
 
 

@@ -24,7 +24,8 @@ from maibench.evaluation.compare import run_comparison
 from maibench.files import make_folder, write_text
 from maibench.finetune.ablation_report import COLUMNS, write_ablation
 from maibench.finetune.recipe import Recipe, make_recipe
-from maibench.finetune.trainer import Progress, train
+from maibench.finetune.trainer import train
+from maibench.progress import Progress
 
 METRICS = ("accuracy", "balanced_accuracy", "tpr", "tnr", "auc", "ap", "eer", "ece", "brier", "nll")
 DETECTOR = "detector"

@@ -52,11 +52,10 @@ def _cut(pixels: Pixels, crop: int, scale: float, rng: np.random.Generator) -> P
     top, left = (int(rng.integers(max(0, round(side * scale) - crop) + 1)) for side in (height, width))
     if scale == 1.0:
         return pixels[top : top + crop, left : left + crop]
-    top, left, size = top / scale, left / scale, crop / scale
-    first_row, first_column = int(top), int(left)
-    region = pixels[first_row : math.ceil(top + size) + 1, first_column : math.ceil(left + size) + 1]
-    box_left, box_top = left - first_column, top - first_row
-    box = (box_left, box_top, min(box_left + size, region.shape[1]), min(box_top + size, region.shape[0]))
+    first_row, first_column, size = int(top / scale), int(left / scale), crop / scale
+    region = pixels[first_row : math.ceil(top / scale + size) + 1, first_column : math.ceil(left / scale + size) + 1]
+    x, y = left / scale - first_column, top / scale - first_row
+    box = (x, y, min(x + size, region.shape[1]), min(y + size, region.shape[0]))
     kernel = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)[rng.integers(3)]
     return np.asarray(Image.fromarray(region).resize((crop, crop), kernel, box=box))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from maibench.datasets.image import decode, read_file
@@ -64,8 +65,9 @@ class SampleSource:
             for row, index in zip(rows, self._add(manifest.root, rows, smallest, workers, memory), strict=True):
                 if index is None:
                     continue
-                if isinstance(row.get("pair"), str):
-                    pairs[number, row["pair"]][row["label"]].append(index)
+                pair = row.get("pair")
+                if pd.notna(pair) and pair != "":
+                    pairs[number, str(pair)][row["label"]].append(index)
                 elif row["label"]:
                     generators[row["generator"]].append(index)
                 else:

@@ -30,26 +30,11 @@ from maibench.finetune.samples import SampleSource
 from maibench.finetune.schedule import warm_cosine
 from maibench.finetune.validation import Validation
 from maibench.models.base import Detector
-from maibench.models.device import to_device
+from maibench.models.device import choose_device, to_device
 from maibench.models.loading import build, load_detector
 from maibench.models.registry import detector_class
 from maibench.models.weights import load_weights
-
-
-class Progress:
-    """What a training tells while it works; the command line shows it, a script ignores it."""
-
-    def say(self, text: str) -> None:
-        """One line for the user."""
-
-    def start(self, step: int, steps: int) -> None:
-        """Training begins after `step` of `steps`."""
-
-    def advance(self, loss: float, auc: float) -> None:
-        """One more step is done; the running loss, and the last validation AUC (NaN before the first)."""
-
-    def close(self) -> None:
-        """Training is over, or was stopped."""
+from maibench.progress import Progress
 
 
 class Objective(nn.Module):
@@ -107,8 +92,8 @@ def train(
     if _has_stalled(state, recipe):
         steps = state["step"]
 
-    progress.start(state["step"], steps)
-    with contextlib.closing(progress), contextlib.closing(batches.between(state["step"] + 1, steps)) as upcoming:
+    upcoming = batches.between(state["step"] + 1, steps)
+    with progress.running(steps, state["step"]), contextlib.closing(upcoming):
         for step in range(state["step"] + 1, steps + 1):
             for group in optimiser.param_groups:
                 group["lr"] = recipe.lr * warm_cosine(step, steps, recipe.warmup_steps(steps))
@@ -126,7 +111,7 @@ def train(
                     optimiser.zero_grad()
                 state["loss"] += (0.02 / recipe.accumulate) * (_finite(loss, step, out) - state["loss"])
             average.update()
-            progress.advance(state["loss"], state["auc"])
+            progress.advance(1, _note(state))
             if step % recipe.validate_every == 0 or step == steps:
                 _check_weights(detector, step, out)
                 state["step"] = step
@@ -145,8 +130,7 @@ def train(
 
 
 def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
-    if device not in ("auto", "cpu", "cuda"):
-        raise MaibenchError(f"unknown device '{device}': use auto, cpu or cuda")
+    choose_device(device)
     # an earlier training of this process may have had another precision; the processes themselves stay connected
     AcceleratorState._reset_state()
     try:
@@ -163,14 +147,21 @@ def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
             accelerator.init_trackers("tensorboard", {"recipe": recipe.model_dump_json(exclude_defaults=True)})
     except (ImportError, ValueError) as error:
         raise MaibenchError(f"training cannot begin: {error}") from error
-    if device == "cuda" and accelerator.device.type != "cuda":
-        raise MaibenchError("there is no CUDA device; use --device auto or cpu")
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched != accelerator.num_processes:
+        raise MaibenchError(
+            f"{launched} processes were launched, but would train each for itself: on processors they need --device cpu"
+        )
     return accelerator
 
 
 def make_detector(recipe: Recipe, device: str) -> Detector:
-    """The network that a recipe begins with."""
+    """The network that a recipe begins with. Raises MaibenchError for a detector that no gradient leads through."""
     cls = detector_class(recipe.detector)
+    if cls.fitted:
+        raise MaibenchError(f"{recipe.detector} is fitted by the comparison itself; there is nothing to finetune")
+    if cls.reads != "pixels":
+        raise MaibenchError(f"{recipe.detector} reads files; only detectors that read pixels can be finetuned")
     if "weights" in cls.loads:
         detector = load_detector(recipe.detector, device=device, **recipe.options)
     else:
@@ -187,13 +178,16 @@ def make_detector(recipe: Recipe, device: str) -> Detector:
 def make_optimiser(recipe: Recipe, detector: Detector) -> torch.optim.Optimizer:
     """Over what is trained: all parameters, or those of the adapter. Raises MaibenchError where that is nothing."""
     trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    if detector.fitted:
-        raise MaibenchError(f"{recipe.detector} is fitted by the comparison itself; there is nothing to finetune")
     if not trained:
         raise MaibenchError(f"{recipe.detector} is trained through an adapter: the recipe needs 'lora'")
     if recipe.optimiser == "rmsprop":
         return torch.optim.RMSprop(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.AdamW(trained, lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def _note(state: dict[str, Any]) -> str:
+    validated = "" if math.isnan(state["auc"]) else f", validation AUC {state['auc']:.3f}"
+    return f"loss {state['loss']:.3f}{validated}"
 
 
 def _has_stalled(state: dict[str, Any], recipe: Recipe) -> bool:

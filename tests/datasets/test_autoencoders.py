@@ -1,10 +1,9 @@
-"""The nano autoencoders: their shapes, their files, and what a reconstruction is."""
+"""The nano autoencoders: their shapes and their files."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,7 +14,6 @@ from maibench.datasets.autoencoders import (
     FACTOR,
     build_autoencoder,
     load_autoencoder,
-    reconstruct,
     save_autoencoder,
 )
 from maibench.errors import MaibenchError
@@ -122,49 +120,3 @@ class TestFiles:
         save_autoencoder(built("nano-sd1.5"), "nano-sdxl", weights, {})
         with pytest.raises(MaibenchError, match="not the weights of 'nano-sdxl'"):
             load_autoencoder("nano-sdxl")
-
-
-class TestReconstruct:
-    @pytest.mark.parametrize("name", FACTS)
-    def test_has_the_shape_of_its_input_and_is_deterministic(self, texture, name):
-        model, images = built(name), [texture((48, 32), seed) for seed in (1, 2)]
-        before = [image.copy() for image in images]
-        made, again = reconstruct(model, images), reconstruct(model, images)
-        assert [(m.shape, m.dtype) for m in made] == [((32, 48, 3), np.uint8)] * 2
-        np.testing.assert_array_equal(made, again)
-        np.testing.assert_array_equal(images, before)
-        assert (made[0] != made[1]).any()
-
-    def test_the_range_of_pixels_is_kept(self):
-        class Echo(torch.nn.Module):
-            """Encodes and decodes to what it was given, and a little beyond its range."""
-
-            def encode(self, batch):
-                self.seen = batch
-                return self
-
-            @property
-            def latent_dist(self):
-                return self
-
-            def mode(self):
-                return self.seen
-
-            def decode(self, latent):
-                self.sample = torch.where(latent.abs() > 0.999, 1.5 * latent, latent)
-                return self
-
-        echo = Echo()
-        levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
-        np.testing.assert_array_equal(reconstruct(echo, [levels])[0], levels)
-        assert (float(echo.seen.min()), float(echo.seen.max())) == (-1.0, 1.0)
-        assert echo.seen.shape == (1, 3, 16, 16)
-
-    @pytest.mark.parametrize("name", FACTS)
-    def test_the_bundled_ones_know_photographs(self, name):
-        skimage_data = pytest.importorskip("skimage.data")
-        photograph = skimage_data.astronaut()[:128, 128:256]
-        [made] = reconstruct(load_autoencoder(name), [photograph])
-        error = made.astype(float) - photograph
-        psnr = 20 * np.log10(255 / np.sqrt((error**2).mean()))
-        assert psnr > 22  # the same picture; random weights stay below 10

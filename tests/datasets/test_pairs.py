@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from maibench.datasets import autoencoders
-from maibench.datasets.autoencoders import FACTOR, build_autoencoder, load_autoencoder, reconstruct, save_autoencoder
+from maibench.datasets import autoencoders, roundtrip
+from maibench.datasets.autoencoders import FACTOR, build_autoencoder, load_autoencoder, save_autoencoder
 from maibench.datasets.image import decode, read_file
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.pairs import Crop, grid, store_uncompressed, write_pairs
+from maibench.datasets.pairs import Crop, grid, write_pairs
+from maibench.datasets.roundtrip import reconstruct
+from maibench.datasets.storage import parse_storage
 
 NAMES = ("nano-sd1.5", "nano-flux.2")
 
@@ -41,19 +44,6 @@ class TestGrid:
     )
     def test_by_hand(self, length, size, starts):
         assert grid(length, size) == starts
-
-
-class TestStore:
-    @given(st.integers(0, 2**32 - 1))
-    def test_the_size_on_disk_tells_nothing_of_the_content(self, seed):
-        noise = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-        flat = np.full((16, 24, 3), seed % 256, np.uint8)
-        assert len(store_uncompressed(noise)) == len(store_uncompressed(flat))
-        np.testing.assert_array_equal(decode(store_uncompressed(noise)), noise)
-
-    def test_is_a_png(self):
-        with Image.open(io.BytesIO(store_uncompressed(np.zeros((8, 8, 3), np.uint8)))) as image:
-            assert (image.format, image.mode, image.info) == ("PNG", "RGB", {})
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +124,47 @@ class TestWritePairs:
         crop = Crop("odd", np.zeros(shape, np.uint8), "s", "test", NAMES)
         with pytest.raises(ValueError, match=f"odd: the sides of .* are not divisible by {FACTOR}"):
             write_pairs([crop], tmp_path)
+
+    def test_a_licence_is_a_column_where_there_is_one(self, crops, weights, tmp_path):
+        bare = write_pairs(crops[3:], tmp_path / "bare")
+        free = write_pairs([dataclasses.replace(crops[2], licence="CC0")], tmp_path / "free")
+        assert "licence" not in bare
+        assert list(free["licence"]) == ["CC0", "CC0"]
+
+    def test_both_sides_are_stored_alike(self, weights, crops, tmp_path):
+        rows = write_pairs(crops, tmp_path, storage=parse_storage("jpeg:90"))
+        assert set(rows["format"]) == {"JPEG"}
+        tables = set()
+        for row in rows.itertuples():
+            assert row.path.endswith(".jpg")
+            with Image.open(tmp_path / row.path) as image:
+                assert image.size == (row.width, row.height)
+                tables.add(repr(image.quantization))
+        assert len(tables) == 1
+
+    def test_what_is_there_is_not_computed_again(self, weights, crops, tmp_path, monkeypatch):
+        whole = write_pairs(crops, tmp_path / "whole", batch=1)
+        again = write_pairs(crops, tmp_path / "again", batch=1)
+        (tmp_path / "again" / "images" / "two.nano-sd1.5.png").unlink()
+        calls = []
+
+        def counted(*given):
+            calls.append(len(given[1]))
+            return reconstruct(*given)
+
+        monkeypatch.setattr(roundtrip, "reconstruct", counted)
+        again = write_pairs(crops, tmp_path / "again", batch=1)
+        assert calls == [1]
+        pd.testing.assert_frame_equal(whole, again)
+
+    @pytest.mark.parametrize(
+        ("side", "batch", "sizes"), [(256, 4, [4, 2]), (128, 4, [4, 2]), (512, 4, [1] * 6), (512, 8, [2] * 3)]
+    )
+    def test_a_batch_holds_fewer_large_crops(self, tmp_path, monkeypatch, side, batch, sizes):
+        seen = []
+        monkeypatch.setattr(roundtrip, "factor_of", lambda model: 1)
+        monkeypatch.setattr(roundtrip, "reconstruct", lambda model, images, device: seen.append(len(images)) or images)
+        pixels = np.zeros((side, side, 3), np.uint8)
+        crops = [Crop(f"{number}", pixels, "s", "train", ("echo",)) for number in range(6)]
+        write_pairs(crops, tmp_path, batch, {"echo": object()})
+        assert seen == sizes

@@ -13,9 +13,10 @@ import maibench
 from maibench.config import make_config
 from maibench.datasets.readers import open_data
 from maibench.errors import DiskError, MaibenchError
-from maibench.evaluation.compare import Progress, default_folder, run_comparison
+from maibench.evaluation.compare import default_folder, run_comparison
 from maibench.models.bailu import Bailu
 from maibench.models.weights import save_weights
+from maibench.progress import Progress
 
 FILES = {
     "run.json", "metrics.csv", "per_generator.csv", "roc.csv", "table.md", "table.tex", "roc.svg", "roc.png",
@@ -32,11 +33,11 @@ class Heard(Progress):
     def say(self, text):
         self.said.append(text)
 
-    def start(self, images):
-        self.images = images
+    def start(self, total, done=0):
+        self.images = total
 
-    def advance(self, images):
-        self.done += images
+    def advance(self, count, note=""):
+        self.done += count
 
 
 def compare(models, data, out, fresh=False, progress=None, **settings):

@@ -12,8 +12,9 @@ import pytest
 
 from maibench.config import make_config
 from maibench.evaluation import scoring
-from maibench.evaluation.compare import Progress, run_comparison
+from maibench.evaluation.compare import run_comparison
 from maibench.evaluation.store import read_note
+from maibench.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 RUNNER = """
