@@ -19,25 +19,26 @@ from maibench.evaluation.thresholds import fit_threshold
 from maibench.files import write_text
 from maibench.finetune.validation import read_validation
 from maibench.models.base import Detector
-from maibench.models.loading import load_detector
+from maibench.models.loading import load_detector, options_of
 from maibench.models.weights import BUNDLED, load_weights, save_weights, sha256
 
 
 def bundle(
-    folder: Path, sources: list[str], target: Path = BUNDLED, calibrate: bool = False, training_data: str = ""
+    folder: Path, sources: list[str], target: Path = BUNDLED, tnr: float | None = None, training_data: str = ""
 ) -> Path:
     """Write NAME.safetensors and NAME.json to `target`.
 
     The validation images of `sources` are scored with both precisions; raises MaibenchError when one of them changes
-    sides. calibrate: first scale and shift the logits (`fit_platt`), by the last layer's weights. training_data: in
-    words, for the card, in place of names and fingerprints.
+    sides. tnr: first scale the logits as Platt's regression wants them and move them so that this share of the
+    photographs is called real, every split counting alike. training_data: in words, for the card, in place of names
+    and fingerprints.
     """
     detector = load_detector(str(folder))
     config = json.loads((folder / "config.json").read_text())
     name, options = config["detector"], config["options"]
     splits = [read_validation(open_data(source), detector) for source in sources]
     scored = [(split.labels, split.logits(detector)) for split in splits]
-    scale, shift = fit_platt(scored) if calibrate else (1.0, 0.0)
+    scale, shift = (1.0, 0.0) if tnr is None else operating_point(scored, tnr)
     _apply(detector, scale, shift)
     before = scale * np.concatenate([logits for _, logits in scored]) + shift
     file = target / f"{name}.safetensors"
@@ -63,9 +64,13 @@ def bundle(
         }
         | {"threshold": round(fit_threshold(labels, after), 4)},
     }
-    card["notes"] = "stored in half precision" + (f"; options {options}" if options else "")
-    if calibrate:
-        card["notes"] += f"; logits scaled by {scale:.3f} and moved by {shift:+.3f}, fitted on validation splits alone"
+    changed_options = {key: value for key, value in options.items() if value != options_of(type(detector))[key].default}
+    card["notes"] = "stored in half precision" + (f"; options {changed_options}" if changed_options else "")
+    if tnr is not None:
+        card["notes"] += (
+            f"; logits scaled by {scale:.3f} (Platt) and moved by {shift:+.3f}, so that {tnr:.0%} of the photographs "
+            "of the validation splits are called real"
+        )
     if training_data:
         card["training_data"] = training_data
     write_text(target / f"{name}.json", json.dumps(card, indent=2) + "\n")
@@ -74,22 +79,27 @@ def bundle(
     return file
 
 
-def fit_platt(scored: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]:
-    """(scale, shift) of logits after Platt (1999): the logistic regression of the labels on the logits, over several
-    (labels, logits), every set and every class of a set counting alike.
+def operating_point(scored: list[tuple[np.ndarray, np.ndarray]], tnr: float) -> tuple[float, float]:
+    """(scale, shift) of logits for several (labels, logits), every set counting alike.
 
-    Raises MaibenchError where higher logits do not mean synthetic.
+    scale: the slope of Platt's (1999) logistic regression of the labels on the logits, both classes of a set alike.
+    shift: the least at which the mean of the sets' true negative rates is at least `tnr`. Raises MaibenchError where
+    higher logits do not mean synthetic.
     """
     from sklearn.linear_model import LogisticRegression
 
     labels = np.concatenate([y for y, _ in scored])
     logits = np.concatenate([x for _, x in scored])
     weights = np.concatenate([1 / np.bincount(y, minlength=2)[y] for y, _ in scored])
-    fitted = LogisticRegression(C=np.inf).fit(logits[:, None], labels, sample_weight=weights)
-    scale, shift = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    scale = float(LogisticRegression(C=np.inf).fit(logits[:, None], labels, sample_weight=weights).coef_[0, 0])
     if scale <= 0:
         raise MaibenchError("on the validation splits, higher logits do not mean synthetic; nothing can be calibrated")
-    return scale, shift
+    cuts = np.unique(logits)
+    rates = np.mean([(x[y == 0][:, None] <= cuts).mean(axis=0) for y, x in scored], axis=0)
+    first = int(np.argmax(rates >= tnr))
+    # between two logits, so that rounding moves neither across
+    cut = cuts[first] if first + 1 == len(cuts) else (cuts[first] + cuts[first + 1]) / 2
+    return scale, -scale * float(cut)
 
 
 def _apply(detector: Detector, scale: float, shift: float) -> None:
@@ -103,10 +113,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", action="append", required=True)
-    parser.add_argument("--calibrate", action="store_true", help="fit P to the validation splits")
+    parser.add_argument("--tnr", type=float, help="put P = 0.5 where so many photographs are called real, as in 0.94")
     parser.add_argument("--training-data", default="", help="what it was trained on, in words")
     args = parser.parse_args()
-    bundle(args.folder, args.data, calibrate=args.calibrate, training_data=args.training_data)
+    bundle(args.folder, args.data, tnr=args.tnr, training_data=args.training_data)
 
 
 if __name__ == "__main__":

@@ -76,9 +76,10 @@ class Recipe(BaseModel):
     How: steps or epochs (one epoch sees as many images as there are single ones, or in pairs where there are only
     those); validate_every, patience: in optimiser steps; warmup: too, or the share of all steps where it is below 1;
     patience: stop after so many without a better validation AUC, 0 never; accumulate: parts to a step; averaging: decay
-    of the moving average of the weights, which is what is validated and kept, 0 for the last ones; clip: the largest
-    norm of the gradient; precision: of the forward pass; checkpointing: compute activations twice to save memory;
-    validation_images: at most so many of each data set, drawn once.
+    of the moving average of the weights, which is what is validated and kept, 0 for the last ones; anchor: how much of
+    the weights that the training began with is mixed into it; clip: the largest norm of the gradient; precision: of the
+    forward pass; checkpointing: compute activations twice to save memory; validation_images: at most so many of each
+    data set, drawn once.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -100,6 +101,7 @@ class Recipe(BaseModel):
     precision: Literal["bf16", "float32"] = "bf16"
     checkpointing: bool = False
     averaging: float = Field(0.998, ge=0, lt=1)
+    anchor: float = Field(0.0, ge=0, lt=1)
     crop: Annotated[int, Field(ge=32)] | tuple[Annotated[int, Field(ge=32)], int]
     pad: bool = False
     pairs: Share = 0.0

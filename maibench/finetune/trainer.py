@@ -36,6 +36,10 @@ from maibench.models.registry import detector_class
 from maibench.models.weights import load_weights
 from maibench.progress import Progress
 
+NORMALISING = 64
+"""Batches that batch normalisation is estimated on for averaged weights; with 16 the validation AUC still moves by 0.01
+from one draw to another."""
+
 
 class Objective(nn.Module):
     """A detector's loss as a forward pass, which is what data parallelism wraps."""
@@ -66,7 +70,7 @@ def train(
     that cannot be read any more; the last checkpoint is kept.
     """
     progress = progress or Progress()
-    workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
+    workers = workers or max(1, _cores() - 1)
     make_folder(out)
     accelerator = _accelerator(recipe, out, device)
     if not accelerator.is_main_process:
@@ -79,7 +83,7 @@ def train(
     validation = Validation(manifests, detector, recipe.exclude, recipe.hold_out, recipe.validation_images, workers)
     batches = Batches(source, recipe, detector, accelerator.process_index, workers)
     steps = recipe.count_steps(source.per_epoch, accelerator.num_processes)
-    average = WeightAverage(detector, recipe.averaging)
+    average = WeightAverage(detector, recipe.averaging, recipe.anchor)
     optimiser = make_optimiser(recipe, detector)
     checkpoint = Checkpoint(out / "checkpoint.pt", recipe, manifests)
     state = checkpoint.load(detector, average, optimiser)
@@ -127,6 +131,11 @@ def train(
                     break
     accelerator.end_training()
     return out
+
+
+def _cores() -> int:
+    # which cores this process may use is known on Linux alone
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
@@ -234,7 +243,7 @@ def _validate(
     """Score the averaged weights, note it in the curve, and keep them where they are the best so far."""
     # averaged weights produce other statistics than the weights that they are an average of
     # (each in a list of its own: of a batch that is a list itself, update_bn would take the first image alone)
-    update_bn(([to_device(batch, detector.device)] for batch in batches.first(16)), detector)
+    update_bn(([to_device(batch, detector.device)] for batch in batches.first(NORMALISING)), detector)
     scores = validation.scores(detector)
     state["auc"] = scores["auc"]
     append_curve(out / "curve.csv", {"step": state["step"], "loss": state["loss"], **scores})

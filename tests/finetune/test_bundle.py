@@ -58,37 +58,44 @@ def noisy(n: int, scale: float, shift: float, seed: int) -> tuple[np.ndarray, np
     return (rng.random(n) < expit(scale * logits + shift)).astype(np.int64), logits
 
 
-def test_platt_scaling_finds_scale_and_cut_that_the_labels_were_drawn_with():
+def test_the_scale_is_the_one_that_the_labels_were_drawn_with():
     labels, logits = noisy(20_000, 0.5, 0.0, 0)
-    scale, shift = bundle.fit_platt([(labels, logits + 1.0)])
-    assert scale == pytest.approx(0.5, abs=0.02)
-    assert -shift / scale == pytest.approx(1.0, abs=0.1)
+    assert bundle.operating_point([(labels, logits + 1.0)], 0.9)[0] == pytest.approx(0.5, abs=0.02)
 
 
-def test_every_set_and_every_class_of_it_counts_alike():
+def test_the_shift_calls_as_many_photographs_real_as_was_asked_for_and_hardly_more():
+    one, other = noisy(4000, 1.0, 0.5, 1), noisy(300, 2.0, -0.5, 2)
+    scale, shift = bundle.operating_point([one, other], 0.94)
+    rates = [(scale * x[y == 0] + shift <= 0).mean() for y, x in (one, other)]
+    assert 0.94 <= np.mean(rates) < 0.945
+    scale, shift = bundle.operating_point([one], 1.0)
+    assert -shift / scale == pytest.approx(one[1][one[0] == 0].max(), abs=0.1)
+
+
+def test_every_set_counts_alike_however_large():
     one, other = noisy(400, 1.0, 0.5, 1), noisy(300, 2.0, -0.5, 2)
     many = (np.tile(other[0], 50), np.tile(other[1], 50))
-    assert bundle.fit_platt([one, other]) == pytest.approx(bundle.fit_platt([one, many]), abs=1e-3)
-    real = one[0] == 0
-    more_real = (np.append(one[0], np.tile(one[0][real], 9)), np.append(one[1], np.tile(one[1][real], 9)))
-    assert bundle.fit_platt([one]) == pytest.approx(bundle.fit_platt([more_real]), abs=1e-3)
+    expected = bundle.operating_point([one, other], 0.9)
+    assert bundle.operating_point([one, many], 0.9) == pytest.approx(expected, abs=1e-3)
 
 
 def test_logits_that_point_the_wrong_way_are_refused():
     labels, logits = noisy(400, 1.0, 0.0, 3)
     with pytest.raises(MaibenchError, match="higher logits do not mean synthetic"):
-        bundle.fit_platt([(labels, -logits)])
+        bundle.operating_point([(labels, -logits)], 0.9)
 
 
-def test_calibration_is_in_the_weights_and_on_the_card(data_set, tmp_path: Path, monkeypatch):
+def test_the_operating_point_is_in_the_weights_and_on_the_card(data_set, tmp_path: Path, monkeypatch):
     torch.manual_seed(0)
     folder = folder_of(Bailu(), tmp_path / "run")
     source = str(data_set(n_real=6, n_synthetic=6, splits=("validation",)))
     before = load_detector(str(folder))
     split = read_validation(open_data(source), before)
     logits = split.logits(before)
-    monkeypatch.setattr(bundle, "fit_platt", lambda scored: (2.0, -0.7))  # random weights may point the wrong way
-    bundle.bundle(folder, [source], tmp_path, calibrate=True)
+    # random weights may point the wrong way
+    monkeypatch.setattr(bundle, "operating_point", lambda scored, tnr: (2.0, -0.7))
+    bundle.bundle(folder, [source], tmp_path, tnr=0.94)
     moved = split.logits(load_detector("bailu", weights=tmp_path / "bailu.safetensors"))
     assert moved == pytest.approx(2 * logits - 0.7, abs=0.04)
-    assert "scaled by 2.000 and moved by -0.700" in json.loads((tmp_path / "bailu.json").read_text())["notes"]
+    notes = json.loads((tmp_path / "bailu.json").read_text())["notes"]
+    assert "scaled by 2.000 (Platt) and moved by -0.700, so that 94% of the photographs" in notes
