@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -16,8 +17,10 @@ from maibench import load_detector
 from maibench.datasets.readers import read_manifest
 from maibench.errors import MaibenchError
 from maibench.finetune import trainer
+from maibench.finetune.batches import Batches
 from maibench.finetune.checkpoint import Checkpoint
 from maibench.finetune.recipe import Recipe, read_recipe
+from maibench.finetune.samples import SampleSource
 from maibench.finetune.validation import read_validation
 from maibench.models.moondream.config import MoondreamConfig
 from maibench.models.moondream.model import MoondreamModel
@@ -33,7 +36,7 @@ def weights(tmp_path_factory) -> Path:
     torch.manual_seed(3)
     settings = MoondreamConfig.model_validate(
         {
-            "text": {"dim": 32, "ff_dim": 48, "n_layers": 1, "vocab_size": 16, "n_heads": 2, "n_kv_heads": 2},
+            "text": {"dim": 32, "ff_dim": 48, "n_layers": 2, "vocab_size": 16, "n_heads": 2, "n_kv_heads": 2},
             "vision": {
                 "enc_dim": 16, "enc_ff_dim": 24, "enc_n_layers": 1, "enc_n_heads": 2, "proj_inner_dim": 24,
                 "proj_out_dim": 32,
@@ -73,6 +76,88 @@ def recipe(weights):
 
 def train(recipe: Recipe, manifest, out: Path) -> Path:
     return trainer.train(recipe, [manifest], out)
+
+
+def batch_of(recipe: Recipe, manifest, count: int = 1) -> list:
+    """A detector, and the first batches of its training."""
+    torch.manual_seed(recipe.seed)
+    detector = trainer.make_detector(recipe, "cpu")
+    batches = Batches(SampleSource([manifest]), recipe, detector, 0, 1)
+    return [detector, *(batches.draw(step, 0) for step in range(1, count + 1))]
+
+
+def test_the_loss_falls(recipe, manifest, weights, tmp_path):
+    settings = recipe(steps=12, lr=5e-2, averaging=0, validate_every=12, batch_size=4, precision="float32")
+    _, *drawn = batch_of(settings, manifest, 4)
+    base, trained = load_detector("moondream", weights=weights), load_detector(str(train(settings, manifest, tmp_path)))
+    with torch.no_grad():
+        before, after = (
+            np.mean([detector.loss(images, labels).item() for images, labels in drawn]) for detector in (base, trained)
+        )
+    assert after < 0.7 * before
+
+
+def test_gradients_reach_every_targeted_projection_and_nothing_else(recipe, manifest):
+    """B of an adapter begins as zeros, so that A gets none until B has moved."""
+    detector, *drawn = batch_of(recipe(lora={"rank": 2, "alpha": 4, "dropout": 0}, batch_size=4), manifest, 2)
+    targets = [
+        f"text.model.layers.{layer}.{name}"
+        for layer in range(2)
+        for name in (
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.dense",
+            "mlp.fc1",
+            "mlp.fc2",
+        )
+    ]
+    expected = {f"model.{name}.lora_{side}.default.weight" for name in targets for side in "AB"}
+    trained = {name for name, parameter in detector.named_parameters() if parameter.requires_grad}
+    assert trained == expected
+    assert any(name.startswith("model.vision") for name, _ in detector.named_parameters())
+    before = {name: tensor.clone() for name, tensor in detector.state_dict().items() if name not in trained}
+    optimiser = trainer.make_optimiser(recipe(), detector)
+    for moved, (images, labels) in zip(("B", "AB"), drawn, strict=True):
+        optimiser.zero_grad()
+        detector.loss(images, labels).backward()
+        for name, parameter in detector.named_parameters():
+            if name in trained and name.split("lora_")[1][0] in moved:
+                assert parameter.grad.abs().max() > 0, name
+            elif name in trained:
+                assert parameter.grad.abs().max() == 0, name
+            else:
+                assert parameter.grad is None, name
+        optimiser.step()
+    assert all(torch.equal(tensor, detector.state_dict()[name]) for name, tensor in before.items())
+
+
+def test_what_is_trained_has_equal_logits_beside_the_base_and_merged_into_it(recipe, manifest, weights, tmp_path):
+    out = train(recipe(precision="float32"), manifest, tmp_path)
+    merged = load_detector(str(out))
+    beside = load_detector("moondream", weights=weights, adapter="none")
+    plain = read_validation(manifest, beside).logits(beside)
+    wrapped = PeftModel.from_pretrained(beside.model, str(out)).eval()
+    assert any("lora_" in name for name, _ in wrapped.named_parameters())
+    split = read_validation(manifest, beside)
+    np.testing.assert_allclose(split.logits(beside), split.logits(merged), rtol=0, atol=1e-5)
+    assert np.abs(split.logits(merged) - plain).max() > 1e-3
+    assert not any("lora_" in name for name in merged.state_dict())
+
+
+def test_checkpointing_spares_memory_and_changes_no_weight(recipe, manifest, tmp_path):
+    found = {}
+    for name in (False, True):
+        settings = recipe(checkpointing=name, precision="float32", batch_size=4)
+        found[name] = load_file(train(settings, manifest, tmp_path / str(name)) / "adapter_model.safetensors")
+        detector, (images, labels) = batch_of(settings, manifest)
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: kept.append(x.nbytes) or x, lambda x: x):
+            detector.train().loss(images, labels)
+        found[f"kept {name}"] = sum(kept)
+    assert found["kept True"] < 0.6 * found["kept False"]
+    for name, tensor in found[False].items():
+        torch.testing.assert_close(found[True][name], tensor, rtol=1e-4, atol=1e-6)
 
 
 def test_the_result_is_an_adapter_that_loads_in_both_ways(recipe, manifest, weights, tmp_path):
