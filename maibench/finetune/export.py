@@ -27,7 +27,7 @@ def export(detector: Detector, folder: Path, origin: Origin, step: int, scores: 
     data = "; ".join(f"{m.name} (train split, fingerprint {m.fingerprint})" for m in origin.manifests)
     card = detector.card.updated(
         weights=f"trained by maibench finetune, seed {origin.recipe.seed}, step {step}",
-        trained_on=origin.source.generators,
+        trained_on=origin.source.trained_on(origin.recipe.pairs),
         training_data=data,
         recipe=origin.recipe.model_dump_json(exclude_defaults=True),
         validation={name: round(value, 4) for name, value in scores.items()},

@@ -37,9 +37,9 @@ class Sample:
 class SampleSource:
     """The images of split train of several manifests, without what is excluded or held out.
 
-    skipped: {path: why} of the images that cannot be decoded or are smaller than `smallest` pixels a side. generators:
-    those trained on. singles: how many images are drawn by themselves; none where they are of one class. per_epoch: how
-    many images an epoch sees. Raises MaibenchError where a class is missing.
+    skipped: {path: why} of the images that cannot be decoded or are smaller than `smallest` pixels a side. unknown:
+    names in `exclude` that nothing answers to. singles: how many images are drawn by themselves; none where they are of
+    one class. per_epoch: how many images an epoch sees. Raises MaibenchError where a class is missing.
     """
 
     def __init__(
@@ -56,7 +56,10 @@ class SampleSource:
         generators: dict[str, list[int]] = defaultdict(list)
         collections: dict[str, list[int]] = defaultdict(list)
         pairs: dict[tuple[int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        paired: set[str] = set()
+        named: set[str] = set()
         for number, manifest in enumerate(manifests):
+            named |= {*manifest.rows["generator"], *collections_of(manifest.rows, manifest.name)}
             listed = manifest.split("train")
             listed = listed.assign(collection=collections_of(listed, manifest.name))
             left_out = [*exclude, *hold_out]
@@ -68,15 +71,15 @@ class SampleSource:
                 pair = row.get("pair")
                 if pd.notna(pair) and pair != "":
                     pairs[number, str(pair)][row["label"]].append(index)
+                    paired.add(row["generator"])
                 elif row["label"]:
                     generators[row["generator"]].append(index)
                 else:
                     collections[row["collection"]].append(index)
-                if row["label"]:
-                    generators.setdefault(row["generator"], [])
         self.pairs = [(sides[0][0], sides[1]) for sides in pairs.values() if sides[0] and sides[1]]
-        self.generators = sorted(generators)
-        self._synthetic = Urn({name: members for name, members in generators.items() if members})
+        self.unknown = [name for name in exclude if name not in named]
+        self._paired = paired - {"real"}
+        self._synthetic = Urn(generators)
         self._real = Urn(collections)
         has_both = len(self._synthetic) > 0 and len(self._real) > 0
         self.singles = len(self._synthetic) + len(self._real) if has_both else 0
@@ -88,14 +91,21 @@ class SampleSource:
         """As many images as there are single ones; where there are only pairs, as those have."""
         return self.singles or 2 * len(self.pairs)
 
+    def trained_on(self, share_of_pairs: float) -> list[str]:
+        """The generators that are drawn from at such a share."""
+        drawn = set(self._synthetic.names) if self.singles else set()
+        return sorted(drawn | self._paired if share_of_pairs or not self.singles else drawn)
+
     def described(self) -> str:
         """What there is to train on, in one line."""
         left_out = f"; {len(self.skipped)} left out, unreadable or too small" if self.skipped else ""
         if unused := 0 if self.singles else len(self._synthetic) + len(self._real):
             left_out += f"; {unused} of one class alone beside the pairs are not drawn"
+        if self.unknown:
+            left_out += f"; nothing here is called {', '.join(self.unknown)} (exclude)"
         return (
-            f"{len(self._images)} training images of {len(self.generators)} generators and of "
-            f"{len(self._real.names)} collections of photographs, {len(self.pairs)} pairs{left_out}"
+            f"{len(self._images)} training images of {len(self._paired.union(self._synthetic.names))} generators and "
+            f"of {len(self._real.names)} collections of photographs, {len(self.pairs)} pairs{left_out}"
         )
 
     def draw(self, size: int, share_of_pairs: float, rng: np.random.Generator) -> list[Sample]:

@@ -49,7 +49,7 @@ def test_half_of_a_batch_is_real_and_rare_generators_are_not_drowned(listed):
     source = SampleSource([listed([("real", "")] * 3 + [("a", "")] * 9 + [("b", "")])])
     drawn = draw(source, 1000)
     assert Counter(label for _, label, _ in drawn) == {0: 4000, 1: 4000}
-    assert source.generators == ["a", "b"]
+    assert source.trained_on(0.5) == ["a", "b"]
     assert source.singles == source.per_epoch == 13
     # the root of 9 against the root of 1; every image of a generator alike
     assert sum(row == 12 for row, _, _ in drawn) / 4000 == pytest.approx(1 / 4, abs=0.03)
@@ -103,7 +103,7 @@ def test_what_is_excluded_or_held_out_is_never_drawn(listed, how: str, name: str
     assert found == set(range(9)) - left_out - alone
     rows = [row for row, _, pair in drawn if pair >= 0]
     assert set(zip(rows[::2], rows[1::2], strict=True)) == pairs
-    assert source.generators == sorted({"g", "h"} - {name})
+    assert source.trained_on(0.5) == sorted({"g", "h"} - {name})
 
 
 def test_pairs_stand_side_by_side_and_singles_do_not_repeat_them(data_set, texture, tmp_path: Path):
@@ -206,3 +206,18 @@ def test_one_class_is_refused(listed, rows: list):
         SampleSource([listed(rows)])
     with pytest.raises(MaibenchError, match="real images and at least one generator"):
         SampleSource([listed(PAIRED, "other")], ["g", "h"])
+
+
+def test_a_name_that_nothing_answers_to_is_told(data_set):
+    source = SampleSource([read_manifest(data_set(splits=("train",)))], exclude=["gen-b", "gen-z"])
+    assert source.unknown == ["gen-z"]
+    assert source.described().endswith("nothing here is called gen-z (exclude)")
+
+
+def test_generators_of_pairs_count_as_trained_on_only_where_pairs_are_drawn(data_set, texture, tmp_path: Path):
+    crops = [Crop(f"c{i}", texture((64, 64), i), f"s{i}", "train", ("nano-sd1.5",)) for i in range(2)]
+    pairs = Manifest.from_frame(write_pairs(crops, tmp_path), tmp_path, "pairs")
+    source = SampleSource([pairs, read_manifest(data_set(splits=("train",)))])
+    assert source.trained_on(0.0) == ["gen-a", "gen-b"]
+    assert source.trained_on(0.5) == ["gen-a", "gen-b", "nano-sd1.5"]
+    assert SampleSource([pairs]).trained_on(0.0) == ["nano-sd1.5"]
