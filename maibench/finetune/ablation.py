@@ -24,6 +24,7 @@ from maibench.evaluation.compare import run_comparison
 from maibench.files import make_folder, write_text
 from maibench.finetune.ablation_report import COLUMNS, write_ablation
 from maibench.finetune.recipe import Recipe, make_recipe
+from maibench.finetune.samples import Pictures
 from maibench.finetune.trainer import train
 from maibench.progress import Progress
 
@@ -175,6 +176,7 @@ def run_ablation(
         update={"set": ablation.set | (changes or {}), "compare": ablation.compare | (compare or {})}
     )
     cells = list(_cells(ablation, file, out))
+    pictures: Pictures = {}
     for cell in cells:
         _check_same(cell)
     for number, cell in enumerate(cells):
@@ -182,7 +184,7 @@ def run_ablation(
             continue
         say(f"{number + 1} of {len(cells)}: {cell.point}, seed {cell.seed}")
         try:
-            _run(cell, device, progress())
+            _run(cell, device, progress(), pictures)
         except DiskError:
             raise
         except MaibenchError as error:
@@ -217,12 +219,13 @@ def _comparison(settings: dict[str, Any], folder: Path, file: Path) -> RunConfig
         raise MaibenchError(f"{file}: compare: {error}") from error
 
 
-def _run(cell: Cell, device: str, progress: Progress) -> None:
+def _run(cell: Cell, device: str, progress: Progress, pictures: Pictures) -> None:
     """Train one cell and compare it; nothing is done twice."""
     if (cell.folder / "compare/metrics.csv").is_file():
         return
     (cell.folder / "failed.txt").unlink(missing_ok=True)
-    train(cell.recipe, [open_data(source) for source in cell.data], cell.folder / "model", device, progress)
+    manifests = [open_data(source) for source in cell.data]
+    train(cell.recipe, manifests, cell.folder / "model", device, progress, pictures=pictures)
     run_comparison(_comparison({**cell.compare, "device": device}, cell.folder, cell.folder))
     (cell.folder / "model/checkpoint.pt").unlink(missing_ok=True)
 

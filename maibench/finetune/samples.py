@@ -23,6 +23,8 @@ MEMORY = 8 * 2**30
 """Bytes of decoded pixels that are kept; what does not fit is read anew whenever it is drawn."""
 
 Pixels = NDArray[np.uint8]
+Pictures = dict[tuple[Path, str], Pixels]
+"""Decoded images by (root, path)."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class SampleSource:
 
     skipped: {path: why} of the images that cannot be decoded or are smaller than `smallest` pixels a side. unknown:
     names in `exclude` that nothing answers to. singles: how many images are drawn by themselves; none where they are of
-    one class. per_epoch: how many images an epoch sees. Raises MaibenchError where a class is missing.
+    one class. per_epoch: how many images an epoch sees. pictures: what earlier trainings on the same data decoded, and
+    where this one leaves its own. Raises MaibenchError where a class is missing.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class SampleSource:
         smallest: int = 1,
         workers: int = 1,
         memory: int = MEMORY,
+        pictures: Pictures | None = None,
     ) -> None:
         self.skipped: dict[str, str] = {}
+        self._known = {} if pictures is None else pictures
         self._images: list[tuple[Path, str, Pixels | None]] = []
         generators: dict[str, list[int]] = defaultdict(list)
         collections: dict[str, list[int]] = defaultdict(list)
@@ -134,6 +139,9 @@ class SampleSource:
         kept = sum(pixels.nbytes for _, _, pixels in self._images if pixels is not None)
 
         def read(row: dict[str, Any]) -> Pixels | str | None:
+            pixels = self._known.get((root, row["path"]))
+            if pixels is not None and min(pixels.shape[:2]) >= smallest:
+                return pixels
             try:
                 file = read_file(root, row["path"])
                 if min(file.width, file.height) < smallest:
@@ -151,7 +159,9 @@ class SampleSource:
                         self.skipped[row["path"]] = found
                         places.append(None)
                         continue
-                    kept += 0 if found is None else found.nbytes
+                    if found is not None:
+                        kept += found.nbytes
+                        self._known[root, row["path"]] = found
                     self._images.append((root, row["path"], found))
                     places.append(len(self._images) - 1)
         return places

@@ -26,7 +26,7 @@ from maibench.finetune.checkpoint import Checkpoint
 from maibench.finetune.curve import append_curve, plot_curve
 from maibench.finetune.export import Origin, export
 from maibench.finetune.recipe import Recipe
-from maibench.finetune.samples import SampleSource
+from maibench.finetune.samples import Pictures, SampleSource
 from maibench.finetune.schedule import warm_cosine
 from maibench.finetune.validation import Validation
 from maibench.models.base import Detector
@@ -59,13 +59,15 @@ def train(
     device: str = "auto",
     progress: Progress | None = None,
     workers: int | None = None,
+    pictures: Pictures | None = None,
 ) -> Path:
     """Train and write a folder that `load_detector` loads: config.json, model.safetensors (with `lora` a PEFT adapter),
     card.json, README.md, curve.csv and curve.png.
 
     The weights with the best mean AUC over the validation splits are kept. The same call goes on from the last
     checkpoint and ends in the same weights, bit for bit, on the same machine and number of threads. workers: threads
-    that prepare batches; one a core, but one, where there is none given. Raises MaibenchError for data without both
+    that prepare batches; one a core, but one, where there is none given. pictures: decoded images that the
+    next training of this process may want again. Raises MaibenchError for data without both
     classes or a validation split, for another recipe's checkpoint, for a loss that is not a number, and for an image
     that cannot be read any more; the last checkpoint is kept.
     """
@@ -79,7 +81,7 @@ def train(
     detector = make_detector(recipe, str(accelerator.device))
     validation = Validation(manifests, detector, recipe.exclude, recipe.hold_out, recipe.validation_images, workers)
     progress.say("reading the training images")
-    source = SampleSource(manifests, recipe.exclude, recipe.hold_out, recipe.smallest_image, workers)
+    source = SampleSource(manifests, recipe.exclude, recipe.hold_out, recipe.smallest_image, workers, pictures=pictures)
     progress.say(source.described())
     batches = Batches(source, recipe, detector, accelerator.process_index, workers)
     steps = recipe.count_steps(source.per_epoch, accelerator.num_processes)

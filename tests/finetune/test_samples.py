@@ -15,6 +15,7 @@ from maibench.datasets.manifest import Manifest, collections_of
 from maibench.datasets.pairs import Crop, write_pairs
 from maibench.datasets.readers import read_manifest
 from maibench.errors import ImageError, MaibenchError
+from maibench.finetune import samples
 from maibench.finetune.samples import KEPT, SampleSource
 
 COLUMNS = ["path", "label", "generator", "source", "split", "pair"]
@@ -221,3 +222,14 @@ def test_generators_of_pairs_count_as_trained_on_only_where_pairs_are_drawn(data
     assert source.trained_on(0.0) == ["gen-a", "gen-b"]
     assert source.trained_on(0.5) == ["gen-a", "gen-b", "nano-sd1.5"]
     assert SampleSource([pairs]).trained_on(0.0) == ["nano-sd1.5"]
+
+
+def test_what_an_earlier_training_decoded_is_not_decoded_again(data_set, tmp_path: Path, monkeypatch):
+    manifest = read_manifest(data_set(tmp_path, splits=("train",)))
+    pictures: dict = {}
+    first = SampleSource([manifest], pictures=pictures)
+    assert len(pictures) == first.singles == 8
+    monkeypatch.setattr(samples, "decode", lambda data: pytest.fail("decoded twice"))
+    again = SampleSource([manifest], exclude=["gen-b"], pictures=pictures)
+    assert again.singles == 6
+    assert SampleSource([manifest], smallest=16, pictures=pictures).singles == 8
