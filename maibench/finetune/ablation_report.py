@@ -26,7 +26,7 @@ def write_ablation(title: str, values: pd.DataFrame, missing: dict[str, str], ou
         write_whole(out / f"{name}.csv", functools.partial(frame.to_csv, index=False, float_format="%.6g"))
     table = _table(summary)
     notes = [_legend(values), *(f"{training}: {why}" for training, why in missing.items())]
-    lines = [f"# {title}", "", markdown_table(table), "", *(f"- {note}" for note in notes)]
+    lines = [f"**{title}**", "", markdown_table(table), "", *(f"- {note}" for note in notes)]
     write_text(out / "table.md", "\n".join(lines) + "\n")
     write_text(out / "table.tex", latex_table(table, title, "tab:ablation", notes))
     if len(summary):
@@ -78,8 +78,12 @@ def _interval(values: pd.Series) -> tuple[float, float]:
 def _table(summary: pd.DataFrame) -> Table:
     headers = ["point", "measure", "mean ± sd", "95 %", "first point", "difference", "95 %"]
     rows = []
+    first = summary["point"].iloc[0] if len(summary) else ""
+    others_on = set(summary["on"][summary["point"] != first]) - {""} if len(summary) else set()
     for row in summary.to_dict("records"):
-        on = f" on {row['on']}" if row["on"] else ""
+        if row["point"] == first and row["on"] in others_on:
+            continue  # it stands beside the point that it is the baseline of
+        on = f": {row['on']}" if row["on"] else ""
         rows.append(
             [
                 Cell(row["point"], is_name=True),

@@ -25,11 +25,14 @@ def export(detector: Detector, folder: Path, origin: Origin, step: int, scores: 
     """Write weights, config.json, card.json and README.md. scores: on the validation splits, and the threshold that was
     fitted there."""
     data = "; ".join(f"{m.name} (train split, fingerprint {m.fingerprint})" for m in origin.manifests)
+    recipe = origin.recipe
+    if recipe.start:  # where it lies on this machine is nobody's business
+        recipe = recipe.model_copy(update={"start": "/".join(Path(recipe.start).parts[-2:])})
     card = detector.card.updated(
-        weights=f"trained by maibench finetune, seed {origin.recipe.seed}, step {step}",
-        trained_on=origin.source.trained_on(origin.recipe.pairs),
+        weights=f"trained by maibench finetune, seed {recipe.seed}, step {step}",
+        trained_on=origin.source.trained_on(recipe.pairs),
         training_data=data,
-        recipe=origin.recipe.model_dump_json(exclude_defaults=True),
+        recipe=recipe.model_dump_json(exclude_defaults=True),
         validation={name: round(value, 4) for name, value in scores.items()},
     )
     write_folder(detector, folder, card=card)

@@ -178,3 +178,12 @@ def test_a_part_is_one_of_so_many(text: str):
     assert parse_part("2/4") == (2, 4)
     with pytest.raises(MaibenchError, match="write I/N"):
         parse_part(text)
+
+
+def test_a_measure_of_one_point_stands_once_beside_the_first_points_value(tmp_path: Path):
+    rows = [("all", 0, "AUC", "", 0.8), ("all", 0, "AUC left out", "a", 0.9)]
+    rows += [("no a", 0, "AUC", "", 0.7), ("no a", 0, "AUC left out", "a", 0.5)]
+    write_ablation("t", pd.DataFrame(rows, columns=list(COLUMNS)), {}, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert table.count("AUC left out: a") == 1
+    assert re.search(r"no a +\| AUC left out: a \| +0\.500 \| +– \| +0\.900 \| +-0\.400", table)
