@@ -48,7 +48,7 @@ def plot_curve(table: Path, picture: Path) -> None:
             below.plot(steps, [row[name] for row in rows], linewidth=1, label=drawable(name.removesuffix("_auc")))
         below.set_ylabel("validation AUC")
         below.set_xlabel("optimiser steps")
-        below.legend()
+        below.legend(loc="center left", bbox_to_anchor=(1, 0.5))  # beside the curves, not on them
         for axes in (above, below):
             axes.grid(color="#eeeeee", linewidth=0.6)
         write_whole(picture, lambda part: figure.savefig(part, dpi=120, format="png"))
