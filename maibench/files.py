@@ -37,9 +37,9 @@ def write_text(file: Path, text: str) -> None:
     write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what a killed process left half written, in `folder` and below."""
-    for part in folder.rglob(f"{PART}*"):
+def remove_parts(folder: Path, below: bool = True) -> None:
+    """Remove what a killed process left half written, in `folder` and, where asked, below."""
+    for part in (folder.rglob if below else folder.glob)(f"{PART}*"):
         part.unlink(missing_ok=True)
 
 

@@ -119,8 +119,16 @@ class PairsFolder:
         return self.path / NOTES / f"{window:06d}.json"
 
     def _are_there(self, rows: list[dict[Any, Any]]) -> bool:
-        files = ((self.path / row["path"], row["n_bytes"]) for row in rows)
-        return all(file.is_file() and file.stat().st_size == size for file, size in files)
+        """Whether every file is there and whole; one of another size is removed, so that it is made again."""
+        whole = True
+        for row in rows:
+            file = self.path / row["path"]
+            if not file.is_file():
+                whole = False
+            elif file.stat().st_size != row["n_bytes"]:
+                file.unlink()
+                whole = False
+        return whole
 
     def _read(self) -> dict[str, Any]:
         file = self.path / FACTS

@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from maibench.config import RunConfig, make_config, read_yaml
-from maibench.datasets.manifest import SPLITS, collections_of
+from maibench.datasets.manifest import SPLITS, Manifest, collections_of
 from maibench.datasets.readers import open_data
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation import metrics
@@ -26,6 +26,8 @@ from maibench.finetune.ablation_report import COLUMNS, write_ablation
 from maibench.finetune.recipe import Recipe, make_recipe
 from maibench.finetune.samples import Pictures
 from maibench.finetune.trainer import train
+from maibench.models.device import choose_device
+from maibench.models.registry import detector_class
 from maibench.progress import Progress
 
 METRICS = ("accuracy", "balanced_accuracy", "tpr", "tnr", "auc", "ap", "eer", "ece", "brier", "nll")
@@ -175,10 +177,14 @@ def run_ablation(
     ablation = ablation.model_copy(
         update={"set": ablation.set | (changes or {}), "compare": ablation.compare | (compare or {})}
     )
+    choose_device(device)
     cells = list(_cells(ablation, file, out))
+    manifests = {source: open_data(source) for cell in cells for source in [*cell.data, str(cell.compare["data"])]}
+    for cell in cells:
+        _check(cell, ablation, manifests[str(cell.compare["data"])])
     pictures: Pictures = {}
     for cell in cells:
-        _check_same(cell)
+        _check_same(cell, manifests)
     for number, cell in enumerate(cells):
         if number % part[1] != part[0] - 1:
             continue
@@ -219,14 +225,20 @@ def _comparison(settings: dict[str, Any], folder: Path, file: Path) -> RunConfig
         raise MaibenchError(f"{file}: compare: {error}") from error
 
 
+def _is_done(cell: Cell) -> bool:
+    return (cell.folder / "compare/metrics.csv").is_file() and not (cell.folder / "failed.txt").is_file()
+
+
 def _run(cell: Cell, device: str, progress: Progress, pictures: Pictures) -> None:
     """Train one cell and compare it; nothing is done twice."""
-    if (cell.folder / "compare/metrics.csv").is_file():
+    if _is_done(cell):
         return
     (cell.folder / "failed.txt").unlink(missing_ok=True)
     manifests = [open_data(source) for source in cell.data]
     train(cell.recipe, manifests, cell.folder / "model", device, progress, pictures=pictures)
-    run_comparison(_comparison({**cell.compare, "device": device}, cell.folder, cell.folder))
+    run = run_comparison(_comparison({**cell.compare, "device": device}, cell.folder, cell.folder))
+    if not run.clean:
+        raise MaibenchError(f"its comparison failed; see {run.folder / 'table.md'}")
     (cell.folder / "model/checkpoint.pt").unlink(missing_ok=True)
 
 
@@ -235,10 +247,10 @@ def _collect(ablation: Ablation, cells: list[Cell]) -> tuple[pd.DataFrame, dict[
     points = ablation.all_points()
     first = next(iter(points))
     extra = [measure for point in points.values() for measure in point.measures]
-    names = {source: open_data(source).name for source in dict.fromkeys(cell.compare["data"] for cell in cells)}
+    names = {source: open_data(source).name for source in {str(cell.compare["data"]) for cell in cells}}
     rows, missing = [], {}
     for cell in cells:
-        if not (cell.folder / "compare/metrics.csv").is_file():
+        if not _is_done(cell):
             failed = cell.folder / "failed.txt"
             missing[f"{cell.point}, seed {cell.seed}"] = (
                 failed.read_text().strip() if failed.is_file() else "not yet run"
@@ -259,9 +271,31 @@ def _predictions(cell: Cell) -> pd.DataFrame:
     return predictions[predictions["split"].eq(cell.compare["split"])]
 
 
-def _check_same(cell: Cell) -> None:
+def _check(cell: Cell, ablation: Ablation, compared: Manifest) -> None:
+    """Raise MaibenchError for a detector, a split, or a name in a measure that there is not."""
+    detector_class(cell.recipe.detector)
+    rows = compared.split(cell.compare["split"])
+    if rows.empty:
+        raise MaibenchError(f"{cell.compare['data']}: has no images of split '{cell.compare['split']}'")
+    known = {*rows["generator"], *collections_of(rows, compared.name)}
+    perturbations = _comparison(cell.compare, cell.folder, cell.folder).perturb
+    for measure in [*ablation.measures, *ablation.all_points()[cell.point].measures]:
+        for name in (*measure.generators, *measure.collections):
+            if name not in known:
+                raise MaibenchError(f"measure '{measure.name}': {cell.compare['data']} has no image of '{name}'")
+        if measure.perturbation not in {"none", *perturbations}:
+            raise MaibenchError(
+                f"measure '{measure.name}': '{measure.perturbation}' is not in the comparison's perturb"
+            )
+
+
+def _check_same(cell: Cell, manifests: dict[str, Manifest]) -> None:
     """Refuse a folder that holds a training of the same name and another request; a new point or seed is welcome."""
-    request = {"recipe": cell.recipe.model_dump(mode="json"), "data": cell.data, "compare": cell.compare}
+    request = {
+        "recipe": cell.recipe.model_dump(mode="json"),
+        "data": [manifests[source].fingerprint for source in cell.data],
+        "compare": cell.compare | {"data": manifests[str(cell.compare["data"])].fingerprint},
+    }
     record = cell.folder / "request.json"
     if record.is_file() and json.loads(record.read_text()) != json.loads(json.dumps(request)):
         raise MaibenchError(f"{cell.folder}: holds another training of that name; choose another --out, or remove it")

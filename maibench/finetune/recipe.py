@@ -94,7 +94,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.0, ge=0)
     steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
-    warmup: float = Field(100, ge=0)
+    warmup: float = Field(0.05, ge=0)
     batch_size: int = Field(32, ge=2)
     accumulate: int = Field(1, ge=1)
     clip: float = Field(1.0, gt=0)

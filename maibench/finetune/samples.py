@@ -22,6 +22,8 @@ KEPT = 512
 MEMORY = 8 * 2**30
 """Bytes of decoded pixels that are kept; what does not fit is read anew whenever it is drawn."""
 
+NEEDED = "the training split needs real images and at least one generator's"
+
 Pixels = NDArray[np.uint8]
 Pictures = dict[tuple[Path, str], Pixels]
 """Decoded images by (root, path)."""
@@ -39,6 +41,7 @@ class Sample:
 class SampleSource:
     """The images of split train of several manifests, without what is excluded or held out.
 
+    An image whose source lies in a validation or test split of any of the manifests is left out (shared: how many).
     skipped: {path: why} of the images that cannot be decoded or are smaller than `smallest` pixels a side. unknown:
     names in `exclude` that nothing answers to. singles: how many images are drawn by themselves; none where they are of
     one class. per_epoch: how many images an epoch sees. pictures: what earlier trainings on the same data decoded, and
@@ -63,12 +66,18 @@ class SampleSource:
         pairs: dict[tuple[int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         paired: set[str] = set()
         named: set[str] = set()
+        elsewhere = _sources_of_other_splits(manifests)
+        self.shared = 0
         for number, manifest in enumerate(manifests):
             named |= {*manifest.rows["generator"], *collections_of(manifest.rows, manifest.name)}
             listed = manifest.split("train")
             listed = listed.assign(collection=collections_of(listed, manifest.name))
             left_out = [*exclude, *hold_out]
             used = ~listed["generator"].isin(left_out) & ~listed["collection"].isin(left_out)
+            if "source" in listed:
+                is_shared = listed["source"].isin(elsewhere)
+                self.shared += int((used & is_shared).sum())
+                used &= ~is_shared
             rows: list[dict[str, Any]] = listed[used].to_dict("records")  # type: ignore[assignment]
             for row, index in zip(rows, self._add(manifest.root, rows, smallest, workers, memory), strict=True):
                 if index is None:
@@ -89,7 +98,8 @@ class SampleSource:
         has_both = len(self._synthetic) > 0 and len(self._real) > 0
         self.singles = len(self._synthetic) + len(self._real) if has_both else 0
         if not (self.pairs or self.singles):
-            raise MaibenchError("the training split needs real images and at least one generator's")
+            first = next((f"; {path}: {why}" for path, why in self.skipped.items()), "")
+            raise MaibenchError(f"{NEEDED} ({len(self.skipped)} images left out{first})")
 
     @property
     def per_epoch(self) -> int:
@@ -106,6 +116,8 @@ class SampleSource:
         left_out = f"; {len(self.skipped)} left out, unreadable or too small" if self.skipped else ""
         if unused := 0 if self.singles else len(self._synthetic) + len(self._real):
             left_out += f"; {unused} of one class alone beside the pairs are not drawn"
+        if self.shared:
+            left_out += f"; {self.shared} left out, their sources are in a validation or test split too"
         if self.unknown:
             left_out += f"; nothing here is called {', '.join(self.unknown)} (exclude)"
         return (
@@ -192,6 +204,22 @@ class Urn:
         """An index: a group first, then one of its members, each alike."""
         members = self._groups[rng.choice(len(self._groups), p=self.shares)]
         return members[rng.integers(len(members))]
+
+
+def check_classes(manifests: Sequence[Manifest], left_out: Sequence[str]) -> None:
+    """Raise MaibenchError where no training image of a class is listed, before any image is read."""
+    listed = [rows[~rows["generator"].isin(list(left_out))]["label"] for rows in (m.split("train") for m in manifests)]
+    if len({label for labels in listed for label in labels}) < 2:
+        raise MaibenchError(NEEDED)
+
+
+def _sources_of_other_splits(manifests: Sequence[Manifest]) -> set[str]:
+    """Sources that a training image must not share: names alone are looked at."""
+    sources: set[str] = set()
+    for manifest in manifests:
+        if "source" in manifest.rows:
+            sources |= set(manifest.rows["source"][manifest.rows["split"] != "train"])
+    return sources - {""}
 
 
 def _middle(pixels: Pixels) -> Pixels:

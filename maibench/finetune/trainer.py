@@ -26,7 +26,7 @@ from maibench.finetune.checkpoint import Checkpoint
 from maibench.finetune.curve import append_curve, plot_curve
 from maibench.finetune.export import Origin, export
 from maibench.finetune.recipe import Recipe
-from maibench.finetune.samples import Pictures, SampleSource
+from maibench.finetune.samples import Pictures, SampleSource, check_classes
 from maibench.finetune.schedule import warm_cosine
 from maibench.finetune.validation import Validation
 from maibench.models.base import Detector
@@ -79,10 +79,15 @@ def train(
         progress = Progress()
     torch.manual_seed(recipe.seed)
     detector = make_detector(recipe, str(accelerator.device))
+    check_classes(manifests, [*recipe.exclude, *recipe.hold_out])
     validation = Validation(manifests, detector, recipe.exclude, recipe.hold_out, recipe.validation_images, workers)
     progress.say("reading the training images")
     source = SampleSource(manifests, recipe.exclude, recipe.hold_out, recipe.smallest_image, workers, pictures=pictures)
     progress.say(source.described())
+    if bool(recipe.pairs) != bool(source.pairs) and source.singles:
+        progress.say(
+            "there are no pairs to draw" if recipe.pairs else "pairs is 0 in the recipe: none of them is drawn"
+        )
     batches = Batches(source, recipe, detector, accelerator.process_index, workers)
     steps = recipe.count_steps(source.per_epoch, accelerator.num_processes)
     average = WeightAverage(detector, recipe.averaging, recipe.anchor)
@@ -90,7 +95,7 @@ def train(
     checkpoint = Checkpoint(out / "checkpoint.pt", recipe, manifests)
     state = checkpoint.load(detector, average, optimiser)
     if accelerator.is_main_process:
-        remove_parts(out)
+        remove_parts(out, below=False)
         if not state["step"]:
             (out / "curve.csv").unlink(missing_ok=True)
     objective, optimiser = accelerator.prepare(Objective(detector), optimiser)
@@ -141,7 +146,10 @@ def _cores() -> int:
 
 
 def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
-    choose_device(device)
+    if choose_device(device) not in ("cpu", "cuda"):
+        raise MaibenchError(
+            f"--device {device}: a training takes auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses among GPUs"
+        )
     # an earlier training of this process may have had another precision; the processes themselves stay connected
     AcceleratorState._reset_state()
     try:

@@ -187,3 +187,30 @@ def test_a_measure_of_one_point_stands_once_beside_the_first_points_value(tmp_pa
     table = (tmp_path / "table.md").read_text()
     assert table.count("AUC left out: a") == 1
     assert re.search(r"no a +\| AUC left out: a \| +0\.500 \| +– \| +0\.900 \| +-0\.400", table)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"set": {"detector": "bialu"}}, "unknown detector 'bialu'"),
+        ({"compare": {"split": "train", "data": "nowhere"}}, "no data at 'nowhere'"),
+        ({"measures": [{"name": "m", "metric": "auc", "generators": ["gen-z"]}]}, "no image of 'gen-z'"),
+        (
+            {"measures": [{"name": "m", "metric": "auc", "perturbation": "jpeg:75"}]},
+            "'jpeg:75' is not in the comparison's perturb",
+        ),
+    ],
+)
+def test_what_only_the_comparison_would_notice_is_refused_before_the_training(written, source, tmp_path, keys, message):
+    with pytest.raises(MaibenchError, match=re.escape(message)):
+        run_ablation(written(**keys), tmp_path / "out", [source], device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_changed_data_is_another_request(written, data_set, tmp_path: Path):
+    file = data_set(tmp_path / "data", splits=("train", "validation"))
+    out = tmp_path / "out"
+    run_ablation(written(grid={"options.input": ["both"]}, seeds=[0]), out, [str(file)], device="cpu")
+    pd.read_csv(file).iloc[1:].to_csv(file, index=False)
+    with pytest.raises(MaibenchError, match="another training of that name"):
+        run_ablation(written(grid={"options.input": ["both"]}, seeds=[0]), out, [str(file)], device="cpu")

@@ -233,3 +233,16 @@ def test_what_an_earlier_training_decoded_is_not_decoded_again(data_set, tmp_pat
     again = SampleSource([manifest], exclude=["gen-b"], pictures=pictures)
     assert again.singles == 6
     assert SampleSource([manifest], smallest=16, pictures=pictures).singles == 8
+
+
+def test_an_image_whose_source_lies_in_another_split_is_left_out(data_set, tmp_path: Path):
+    """Also where the other split is another manifest's."""
+    trained = pd.read_csv(data_set(tmp_path / "a", splits=("train",)))
+    tested = pd.read_csv(data_set(tmp_path / "b", splits=("test",)))
+    tested.loc[0, "source"] = trained.loc[0, "source"]  # the real image and the synthetic one made of it
+    source = SampleSource(
+        [Manifest.from_frame(frame, tmp_path / name, name) for frame, name in ((trained, "a"), (tested, "b"))]
+    )
+    assert source.shared == 2
+    assert source.singles == 6
+    assert "2 left out, their sources are in a validation or test split too" in source.described()

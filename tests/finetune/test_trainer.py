@@ -420,7 +420,7 @@ def test_data_without_a_validation_split_is_refused(data_set, tiny_recipe, tmp_p
         ({"checkpointing": True}, "tiny cannot recompute its activations; leave 'checkpointing' out"),
         ({"lora": {}}, "tiny takes no LoRA adapter"),
         ({"hold_out": ["gen-z"]}, "hold_out: no training image .* called 'gen-z'"),
-        ({"exclude": ["gen-a", "gen-b"]}, "validation split with both classes"),
+        ({"exclude": ["gen-a", "gen-b"]}, "real images and at least one generator"),
         ({"crop": 97}, "real images and at least one generator"),
     ],
 )
