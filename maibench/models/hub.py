@@ -30,8 +30,12 @@ def _fetch(name: str, revision: str | None, fetching: dict[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    wanted = {"revision": revision, "allow_patterns": list(PATTERNS), **fetching}
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(PATTERNS), **fetching))
+        try:
+            return Path(snapshot_download(name, **wanted))
+        except ConnectionError:  # without a network, what is cached has to do; not every version looks there itself
+            return Path(snapshot_download(name, **{**wanted, "local_files_only": True}))
     except (HfHubHTTPError, OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         at = f" at {revision}" if revision else ""
