@@ -179,7 +179,8 @@ def run_ablation(
     )
     choose_device(device)
     cells = list(_cells(ablation, file, out))
-    manifests = {source: open_data(source) for cell in cells for source in [*cell.data, str(cell.compare["data"])]}
+    sources = dict.fromkeys(source for cell in cells for source in [*cell.data, str(cell.compare["data"])])
+    manifests = {source: open_data(source) for source in sources}
     for cell in cells:
         _check(cell, ablation, manifests[str(cell.compare["data"])])
     pictures: Pictures = {}
@@ -190,13 +191,13 @@ def run_ablation(
             continue
         say(f"{number + 1} of {len(cells)}: {cell.point}, seed {cell.seed}")
         try:
-            _run(cell, device, progress(), pictures)
+            _run(cell, [manifests[source] for source in cell.data], device, progress(), pictures)
         except DiskError:
             raise
         except MaibenchError as error:
             write_text(cell.folder / "failed.txt", f"{error}\n")
             say(f"{cell.point}, seed {cell.seed} failed: {error}")
-    values, missing = _collect(ablation, cells)
+    values, missing = _collect(ablation, cells, manifests)
     write_ablation(ablation.title, values, missing, out)
     return not any((cell.folder / "failed.txt").is_file() for cell in cells)
 
@@ -229,25 +230,25 @@ def _is_done(cell: Cell) -> bool:
     return (cell.folder / "compare/metrics.csv").is_file() and not (cell.folder / "failed.txt").is_file()
 
 
-def _run(cell: Cell, device: str, progress: Progress, pictures: Pictures) -> None:
+def _run(cell: Cell, data: list[Manifest], device: str, progress: Progress, pictures: Pictures) -> None:
     """Train one cell and compare it; nothing is done twice."""
     if _is_done(cell):
         return
     (cell.folder / "failed.txt").unlink(missing_ok=True)
-    manifests = [open_data(source) for source in cell.data]
-    train(cell.recipe, manifests, cell.folder / "model", device, progress, pictures=pictures)
+    train(cell.recipe, data, cell.folder / "model", device, progress, pictures=pictures)
     run = run_comparison(_comparison({**cell.compare, "device": device}, cell.folder, cell.folder))
     if not run.clean:
         raise MaibenchError(f"its comparison failed; see {run.folder / 'table.md'}")
     (cell.folder / "model/checkpoint.pt").unlink(missing_ok=True)
 
 
-def _collect(ablation: Ablation, cells: list[Cell]) -> tuple[pd.DataFrame, dict[str, str]]:
+def _collect(
+    ablation: Ablation, cells: list[Cell], manifests: dict[str, Manifest]
+) -> tuple[pd.DataFrame, dict[str, str]]:
     """One row a point, seed and measure; and {point, seed: why there is none}."""
     points = ablation.all_points()
     first = next(iter(points))
     extra = [measure for point in points.values() for measure in point.measures]
-    names = {source: open_data(source).name for source in {str(cell.compare["data"]) for cell in cells}}
     rows, missing = [], {}
     for cell in cells:
         if not _is_done(cell):
@@ -258,7 +259,7 @@ def _collect(ablation: Ablation, cells: list[Cell]) -> tuple[pd.DataFrame, dict[
             continue
         predictions = _predictions(cell)
         for measure in [*ablation.measures, *(extra if cell.point == first else points[cell.point].measures)]:
-            value = measure.of(predictions, names[cell.compare["data"]])
+            value = measure.of(predictions, manifests[str(cell.compare["data"])].name)
             on = ", ".join([*measure.generators, *measure.collections])
             rows.append((cell.point, cell.seed, measure.name, on, value))
     return pd.DataFrame(rows, columns=list(COLUMNS)), missing

@@ -116,7 +116,7 @@ def _range(lo: float, hi: float, sign: bool = False) -> str:
 
 def _plot(title: str, values: pd.DataFrame, summary: pd.DataFrame, out: Path) -> None:
     """A panel a measure: a dot a seed, the mean with its interval, and the first point's mean by the same measure."""
-    measures = [m for m in dict.fromkeys(summary["measure"]) if (summary["measure"] == m).any()]
+    measures = list(dict.fromkeys(summary["measure"]))
     panels = {m: _lines(summary[summary["measure"] == m]) for m in measures}
     tallest = max(len(panel) for panel in panels.values())
     with style():
