@@ -107,14 +107,32 @@ def compare(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run's folder; one that holds only predictions/ is enough.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="A run's folder; one that holds only predictions/ is enough. Several: merged.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Where the merged report of several folders goes.")] = None,
     resamples: Annotated[int | None, typer.Option(min=2, help="Of the bootstrap. [as the run asked, or 1,000]")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="bootstrap, bca, or analytic (Wilson, DeLong). [as the run asked, or bootstrap]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="table.columns=[...], table.order=auc, table.precision=2, ...")
+    ] = None,
 ) -> None:
-    """Make every table, figure and page again from the predictions alone; needs no torch."""
+    """Make every table, figure and page again from the predictions alone; needs no torch. Of several folders, one
+    report: repeats as mean and spread, data sets side by side."""
     with exit_codes():
-        from maibench.evaluation.report import write_report
+        from maibench.config import report_settings
 
-        _show_summary(folder, write_report(folder, resamples))
+        settings = report_settings({"resamples": resamples, "interval": interval}, set_ or [])
+        if len(folders) == 1 and out is None:
+            from maibench.evaluation.report import write_report
+
+            _show_summary(folders[0], write_report(folders[0], settings))
+        else:
+            from maibench.evaluation.merge import merge_reports
+
+            _show_merged(merge_reports(folders, out or Path("results") / "merged", settings))
 
 
 @app.command()

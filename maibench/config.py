@@ -4,20 +4,71 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maibench.errors import MaibenchError
+
+TABLE_COLUMNS = (
+    "detector", "perturbation", "failed", "unsure", "accuracy", "fitted", "balanced_accuracy", "tpr", "tnr", "auc",
+    "seen_auc", "unseen_auc", "ap", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "ece", "brier", "nll", "parameters",
+    "images_per_second", "ms",
+)  # fmt: skip
+"""What the main table can show, in the order that it has by itself."""
+
+
+OF_THE_REPORT = ("resamples", "interval", "table")
+"""Keys of RunConfig that say what the report makes of the predictions: `maibench report` takes others."""
+
+
+class TableConfig(BaseModel):
+    """How the tables of a report look; what they are made of stays the same, so a finished run takes another.
+
+    columns: of the main table, of `TABLE_COLUMNS`, in this order; None: those that there is something to say in. Names
+    come first, and `detector` is always among them. detectors, perturbations: the rows, None for all. order: of the
+    rows, "request" or the column that they are sorted by, best first. precision: decimals of a rate; bounds of
+    intervals have one less from 3 on. intervals: whether they are shown.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: list[str] | None = Field(default=None, min_length=1)
+    detectors: list[str] | None = Field(default=None, min_length=1)
+    perturbations: list[str] | None = Field(default=None, min_length=1)
+    order: str = "request"
+    precision: int = Field(default=3, ge=1, le=6)
+    intervals: bool = True
+
+    @field_validator("columns")
+    @classmethod
+    def _known_columns(cls, names: list[str] | None) -> list[str] | None:
+        for name in names or []:
+            if name not in TABLE_COLUMNS:
+                raise ValueError(f"unknown column '{name}'{_hint(name, TABLE_COLUMNS)}")
+            if (names or []).count(name) > 1:
+                raise ValueError(f"the column '{name}' is named twice")
+        return names
+
+    @field_validator("order")
+    @classmethod
+    def _known_order(cls, name: str) -> str:
+        orders = ("request", *(column for column in TABLE_COLUMNS if column not in ("detector", "perturbation")))
+        if name not in orders:
+            raise ValueError(f"unknown order '{name}'{_hint(name, orders)}")
+        return name
 
 
 class RunConfig(BaseModel):
     """Everything that decides what a comparison computes.
 
     models: SPECs or LABEL=SPECs, in the order of the table's rows. options: {label: {option: value}} for detectors.
-    resamples: of the bootstrap. max_pixels: larger images become failed rows. workers: threads that decode and
-    preprocess (None: one a core).
+    resamples, interval: of the confidence intervals ("analytic": Wilson's and DeLong's where every source is a single
+    image). gallery: images of each kind in the report's gallery, 0 for none; evidence: whether with maps of what spoke
+    for a detector's answer. max_pixels: larger images become failed rows. workers: threads that decode and
+    preprocess (None: one a core). table: how the tables of the report look.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -36,18 +87,24 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0)
     strict: bool = False
     resamples: int = Field(1000, ge=2)
+    interval: Literal["bootstrap", "bca", "analytic"] = "bootstrap"
+    gallery: int = Field(4, ge=0)
+    evidence: bool = True
     max_pixels: int = Field(100_000_000, ge=1)
     options: dict[str, dict[str, Any]] = {}
+    table: TableConfig = TableConfig()
 
     def identity(self) -> dict[str, Any]:
         """What has to be the same for a folder to be gone on with; how fast and where it is computed may differ (a
-        changed device changes the detectors' fingerprints)."""
-        return self.model_dump(mode="json", exclude={"out", "workers", "strict", "device", "engine", "backend"})
+        changed device changes the detectors' fingerprints), and so may what the report makes of the predictions."""
+        free = {"out", "workers", "strict", "device", "engine", "backend", *OF_THE_REPORT, "gallery", "evidence"}
+        return self.model_dump(mode="json", exclude=free)
 
 
 def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -> RunConfig:
     """Merge a YAML file, the flags that were given (not None), and `--set key=value` pairs, later ones winning.
 
+    `--set LABEL.option=value` is an option of a detector; where none is called `table`, `table.…` is the tables' own.
     Raises MaibenchError with the key, what was wrong with it, and the nearest known key.
     """
     written = read_yaml(file) if file else {}
@@ -66,6 +123,11 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
             values[key] = split_list(values[key])
     if not values.get("models"):
         raise MaibenchError("no detectors were named: give --models A,B; 'maibench models' lists all")
+    if "table" not in _labels(values["models"]):
+        of_table = {option: value for label, option, value in options if label == "table"}
+        options = [option for option in options if option[0] != "table"]
+        values["table"] = _updated(values.get("table", {}), of_table)
+        given |= {"table": values["table"]} if of_table else {}
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -73,6 +135,25 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
     for label, option, value in options:
         config.options.setdefault(label, {})[option] = value
     return config
+
+
+def report_settings(flags: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """What `maibench report` is to do in place of what the run asked for: the keys of `OF_THE_REPORT` that were given,
+    as flags (not None) or as `--set key=value` with `table.…` for the tables. Raises MaibenchError as `make_config`."""
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key, value in map(parse_setting, settings):
+        name, dot, nested = key.partition(".")
+        if name not in OF_THE_REPORT or (dot and name != "table"):
+            raise MaibenchError(
+                f"--set {key}: a report takes {', '.join(OF_THE_REPORT[:2])} and table.KEY "
+                f"({', '.join(TableConfig.model_fields)})"
+            )
+        given[name] = _updated(given.get(name, {}), {nested: value}) if dot else value
+    try:
+        RunConfig.model_validate({"models": ["any"], **given})
+    except ValidationError as error:
+        raise MaibenchError(_explain(error, None, given)) from error
+    return given
 
 
 def split_list(text: str) -> list[str]:
@@ -102,6 +183,17 @@ def label_specs(models: list[str]) -> dict[str, str]:
             raise MaibenchError(f"two detectors are called '{label}': name one of them, as in other={spec}")
         labelled[label] = spec
     return labelled
+
+
+def _labels(models: object) -> set[str]:
+    """The labels of `models`, whatever else is wrong with them."""
+    parts = [str(model).partition("=") for model in models] if isinstance(models, list) else []
+    return {label.strip() if equals else _default_label(label.strip()) for label, equals, _ in parts}
+
+
+def _updated(values: Any, changes: dict[str, Any]) -> Any:
+    """`values` with changes; as it is where it is no mapping, which the validation then tells."""
+    return {**values, **changes} if isinstance(values, dict) else values
 
 
 def _default_label(spec: str) -> str:
@@ -146,7 +238,13 @@ def _explain(error: ValidationError, file: Path | None, given: dict[str, Any]) -
     key = ".".join(str(part) for part in first["loc"])
     where = f"{file}: " if file and first["loc"][0] not in given else ""
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, list(RunConfig.model_fields), n=1)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; known keys: {', '.join(RunConfig.model_fields)}"
-        return f"{where}unknown key '{key}'{hint}"
-    return f"{where}{key}: {first['msg'][0].lower()}{first['msg'][1:]} (got {first['input']!r})"
+        nested = [f"table.{name}" for name in TableConfig.model_fields]
+        known = nested if first["loc"][0] == "table" else list(RunConfig.model_fields)
+        return f"{where}unknown key '{key}'{_hint(key, known, 'known keys')}"
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{where}{key}: {text[0].lower()}{text[1:]} (got {first['input']!r})"
+
+
+def _hint(name: str, known: Sequence[str], title: str = "known") -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; {title}: {', '.join(known)}"

@@ -29,6 +29,22 @@ class Brightness(maibench.Detector):
         return (batch - self.middle) / 10
 
 
+class Attackable(Brightness):
+    """Brightness that gradients reach."""
+
+    card = maibench.Card(name="attackable")
+
+    def differentiable(self, pixels: Tensor) -> Tensor:
+        return pixels.double().mean()
+
+
+class RaisesInAttack(Brightness):
+    card = maibench.Card(name="raises_in_attack")
+
+    def differentiable(self, pixels: Tensor) -> Tensor:
+        raise ValueError("no gradient today")
+
+
 class Slow(Brightness):
     """Brightness that takes `seconds` a batch, and makes the file `started` when it begins with its first."""
 

@@ -24,7 +24,12 @@ def test_defaults():
     assert made.model_dump() == {
         "models": ["metadata"], "data": "demo", "split": "test", "perturb": ["none"], "out": None, "engine": "local",
         "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
-        "strict": False, "resamples": 1000, "max_pixels": 100_000_000, "options": {},
+        "strict": False, "resamples": 1000, "interval": "bootstrap", "gallery": 4, "evidence": True,
+        "max_pixels": 100_000_000, "options": {},
+        "table": {
+            "columns": None, "detectors": None, "perturbations": None, "order": "request", "precision": 3,
+            "intervals": True,
+        },
     }  # fmt: skip
 
 
@@ -176,7 +181,47 @@ def test_labels_that_are_none(model):
 
 def test_identity_is_what_is_computed_not_how_fast():
     base = config()
-    same = config(None, {"workers": 3, "out": "x", "strict": True, "device": "cpu"})
+    same = config(None, {"workers": 3, "out": "x", "strict": True, "device": "cpu", "resamples": 20}, "table.order=auc")
     other = config(None, {"limit": 3})
     assert base.identity() == same.identity()
     assert base.identity() != other.identity()
+
+
+def test_set_reaches_the_tables(yaml):
+    file = yaml("table: {precision: 2, order: auc}\n")
+    made = config(file, None, "table.columns=[auc, tpr]", "table.order=accuracy", "bailu.tiles=3")
+    assert made.table.model_dump(exclude_defaults=True) == {
+        "columns": ["auc", "tpr"],
+        "order": "accuracy",
+        "precision": 2,
+    }
+    assert made.options == {"bailu": {"tiles": 3}}
+    assert config(None, None, "table={precision: 4}", "table.intervals=false").table.precision == 4
+
+
+@pytest.mark.parametrize("models", ["table,bailu", "table=bailu", ["bailu", " table = metadata"]])
+def test_a_detector_called_table_keeps_its_options(models):
+    made = config(None, {"models": models}, "table.columns=3")
+    assert (made.options, made.table.columns) == ({"table": {"columns": 3}}, None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("table.columns=[acuracy]", r"^table\.columns: unknown column 'acuracy'; did you mean 'accuracy'\?"),
+        ("table.columns=[zzz]", r"unknown column 'zzz'; known: detector, perturbation, failed"),
+        ("table.columns=[auc, auc]", r"table\.columns: the column 'auc' is named twice"),
+        ("table.columns=[]", r"table\.columns: .*at least 1"),
+        ("table.columns=auc", r"table\.columns: .*list"),
+        ("table.order=acc", r"table\.order: unknown order 'acc'; did you mean"),
+        ("table.order=detector", "unknown order 'detector'"),
+        ("table.precision=0", r"table\.precision: .*greater than or equal to 1 \(got 0\)"),
+        ("table.precission=2", r"unknown key 'table\.precission'; did you mean 'table\.precision'"),
+        ("table=3", r"table: .*dictionary"),
+    ],
+)
+def test_wrong_wishes_for_tables(setting, reason, yaml):
+    with pytest.raises(MaibenchError, match=reason):
+        config(yaml("table: {precision: 2}\n"), None, setting)
+    with pytest.raises(MaibenchError):
+        config(yaml("table: 3\n"), None, "table.precision=2")

@@ -1,4 +1,5 @@
-"""Perturbations: `none`, `jpeg:75`, `webp:80`, `resize:0.5`, `blur:1.0`, `noise:5`, `crop:0.8`, chains with `+`.
+"""Perturbations: `none`, `jpeg:75`, `webp:80`, `resize:0.5`, `blur:1.0`, `noise:5`, `crop:0.8`, `longest:1080`,
+`sharpen:50`, `flip:1`, `rot90:1`, chains with `+`.
 
 Each is a pure function of the pixels and the image's id: two runs disturb an image in the same way.
 """
@@ -19,6 +20,13 @@ from maibench.errors import ImageError, MaibenchError
 
 Pixels = NDArray[np.uint8]
 
+SHARPEN_RADIUS = 1
+"""Sigma, in pixels, of the Gaussian whose difference from the image `sharpen` adds to it."""
+
+
+class UnknownPerturbation(MaibenchError):
+    """A name that is no perturbation's."""
+
 
 @dataclass(frozen=True)
 class Perturbation:
@@ -28,7 +36,7 @@ class Perturbation:
     steps: tuple[tuple[str, float], ...]
 
     def __call__(self, pixels: Pixels, image_id: str) -> Pixels:
-        """uint8 height x width x 3 -> the same type, read-only; the size changes with `resize` and `crop`.
+        """uint8 height x width x 3 -> the same type, read-only; `resize`, `crop`, `longest`, `rot90` change its size.
 
         Raises ImageError when a codec cannot hold an image of this size.
         """
@@ -42,7 +50,8 @@ class Perturbation:
 def parse_perturbation(text: str) -> Perturbation:
     """`resize:0.5+jpeg:75` -> a Perturbation.
 
-    Raises MaibenchError for an unknown kind or a value out of its range, and says what there is.
+    Raises UnknownPerturbation for an unknown kind and MaibenchError for a value out of its range; they say what there
+    is.
     """
     text = text.strip()
     if text == "none":
@@ -54,7 +63,7 @@ def parse_perturbation(text: str) -> Perturbation:
 def _parse_step(step: str, text: str) -> tuple[str, float]:
     kind, _, value = step.partition(":")
     if kind not in _KINDS:
-        raise MaibenchError(f"unknown perturbation '{kind}' in '{text}': there are none, {', '.join(_KINDS)}")
+        raise UnknownPerturbation(f"unknown perturbation '{kind}' in '{text}': there are none, {', '.join(_KINDS)}")
     low, high, meaning = _KINDS[kind].low, _KINDS[kind].high, _KINDS[kind].meaning
     try:
         number = float(value)
@@ -105,6 +114,28 @@ def _crop(pixels: Pixels, share: float, _: str) -> Pixels:
     return np.array(pixels[top : top + height, left : left + width])
 
 
+def _longest(pixels: Pixels, most: float, _: str) -> Pixels:
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    if longest <= most:
+        return pixels
+    height, width = (max(1, round(side * most / longest)) for side in (height, width))
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _sharpen(pixels: Pixels, percent: float, _: str) -> Pixels:
+    mask = ImageFilter.UnsharpMask(radius=SHARPEN_RADIUS, percent=int(percent), threshold=0)
+    return np.array(Image.fromarray(pixels).filter(mask))
+
+
+def _flip(pixels: Pixels, axis: float, _: str) -> Pixels:
+    return np.ascontiguousarray(np.flip(pixels, int(axis)))
+
+
+def _rot90(pixels: Pixels, turns: float, _: str) -> Pixels:
+    return np.ascontiguousarray(np.rot90(pixels, int(turns)))
+
+
 @dataclass(frozen=True)
 class _Kind:
     apply: Callable[[Pixels, float, str], Pixels]
@@ -121,4 +152,8 @@ _KINDS = {
     "blur": _Kind(_blur, 0, 50, "the Gaussian's sigma in pixels"),
     "noise": _Kind(_noise, 0, 128, "the Gaussian's sigma in levels of 255"),
     "crop": _Kind(_crop, 0.05, 1, "the share of each side that is kept, from the middle"),
+    "longest": _Kind(_longest, 16, 65_500, "the longest side in whole pixels; smaller images stay", whole=True),
+    "sharpen": _Kind(_sharpen, 0, 500, "the strength of the unsharp mask in whole percent", whole=True),
+    "flip": _Kind(_flip, 0, 1, "0, top to bottom, or 1, left to right", whole=True),
+    "rot90": _Kind(_rot90, 1, 3, "how many quarter turns anticlockwise", whole=True),
 }

@@ -14,16 +14,21 @@ from typing import Any
 import pandas as pd
 
 from maibench.config import RunConfig, label_specs
+from maibench.datasets.attack_names import is_attack
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.perturb import Perturbation, parse_perturbation
+from maibench.datasets.perturb import parse_perturbation
 from maibench.datasets.readers import open_data
+from maibench.datasets.suites import expand
 from maibench.errors import DiskError, MaibenchError
+from maibench.evaluation.attacks import Attack, make_attacks
 from maibench.evaluation.fitting import fit_detector
-from maibench.evaluation.report import write_report
+from maibench.evaluation.frames import Summary
+from maibench.evaluation.gallery import make_gallery
+from maibench.evaluation.pipeline import Disturbance
+from maibench.evaluation.report import read_evaluated, write_report
 from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
 from maibench.evaluation.store import PredictionStore, remove_other_detectors
-from maibench.evaluation.summary import Summary
 from maibench.files import make_folder, remove_parts
 from maibench.models.base import Detector
 from maibench.models.device import choose_device
@@ -71,7 +76,7 @@ def run_comparison(
     specs = label_specs(config.models)
     _check_options(config, specs)
     detectors, specs = _load(config, specs)
-    manifest, plan = _open(config, progress)
+    manifest, plan = _open(config, detectors, progress)
     folder = Path(config.out) if config.out else default_folder(manifest, list(label_specs(config.models)))
     before = read_run(folder)
     check_same_request(folder, before, config.identity(), fresh)
@@ -98,6 +103,7 @@ def run_comparison(
         "status": "done",
     }
     write_run(folder, record)
+    _draw_gallery(entries, manifest, folder, config, progress)
     summary = write_report(folder)
     failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries)
     images_failed = bool((summary.metrics["n_failed"] > 0).any())
@@ -113,9 +119,9 @@ def default_folder(manifest: Manifest, labels: list[str]) -> Path:
     return Path("results") / name
 
 
-def _open(config: RunConfig, progress: Progress) -> tuple[Manifest, Plan]:
+def _open(config: RunConfig, detectors: dict[str, Detector], progress: Progress) -> tuple[Manifest, Plan]:
     """The data and what is to be scored of it; a mistake in the perturbations is told before the demo is made."""
-    perturbations = _perturbations(config.perturb)
+    perturbations = _perturbations(config.perturb, detectors)
     if config.data == "demo":
         progress.say("opening the demo (made on first use, under a minute)")
     manifest = open_data(config.data)
@@ -162,6 +168,17 @@ def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
             progress.say(f"{entry.label}: {entry.failure}")
 
 
+def _draw_gallery(
+    entries: list[Entry], manifest: Manifest, folder: Path, config: RunConfig, progress: Progress
+) -> None:
+    able = {entry.label: entry.detector for entry in entries if not entry.failure}
+    keys = {entry.label: entry.store.key for entry in entries}
+    each, maps = config.gallery, config.evidence
+    make_gallery(
+        folder, read_evaluated(folder), manifest.root, able, keys, each, maps, config.max_pixels, progress=progress
+    )
+
+
 def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
     for label, options in config.options.items():
         if label not in specs:
@@ -174,16 +191,21 @@ def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
             raise MaibenchError(f"--set {label}.device=…: the device is chosen for all detectors: --device")
 
 
-def _perturbations(texts: list[str]) -> list[Perturbation]:
-    parsed = {p.name: p for p in map(parse_perturbation, texts)}
-    if "none" not in parsed:  # thresholds are fitted on undisturbed validation images, and a curve starts there
-        parsed = {"none": parse_perturbation("none"), **parsed}
-    return list(parsed.values())
+def _perturbations(texts: list[str], detectors: dict[str, Detector]) -> list[Disturbance]:
+    """What is done to every image: an attack that is asked for is made on each detector that can be attacked."""
+    names = expand(texts)
+    attacks = make_attacks(filter(is_attack, names), detectors)
+    disturbances: list[Disturbance] = []
+    for name in names:
+        disturbances += attacks[name] if name in attacks else [parse_perturbation(name)]
+    return disturbances
 
 
 def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: int) -> str:
     """Names one computation: the same key means the same predictions."""
-    perturbations = [p.name for p in plan.batches[0][1]] if plan.batches else []
+    disturbances = plan.batches[0][1] if plan.batches else []
+    perturbations = [p.name for p in disturbances]
+    attacked = [p.fingerprint for p in disturbances if isinstance(p, Attack)]
     rows = hashlib.sha256(json.dumps([rows for rows, _ in plan.batches]).encode()).hexdigest()
     facts = [
         code,
@@ -194,6 +216,7 @@ def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: in
         perturbations,
         rows,
     ]
+    facts += [attacked] if attacked else []
     return hashlib.sha256(json.dumps([*facts, config.max_pixels, again]).encode()).hexdigest()[:16]
 
 
@@ -221,6 +244,7 @@ def _record(config: RunConfig, command: list[str] | None, manifest: Manifest, en
             "split": config.split,
             "images": len(manifest.rows),
             "has_sources": manifest.has_sources,
+            "released": _released(manifest),
         },
         "detectors": [_describe(entry) for entry in entries],
         "seeds": {"run": config.seed},
@@ -228,6 +252,15 @@ def _record(config: RunConfig, command: list[str] | None, manifest: Manifest, en
         "machine": machine(),
         "git_commit": git_commit(),
     }
+
+
+def _released(manifest: Manifest) -> dict[str, str]:
+    """When the data says that its generators came out; the first date where it gives several."""
+    if "released" not in manifest.rows:
+        return {}
+    dated = manifest.rows[manifest.rows["label"].eq(1) & manifest.rows["released"].notna()]
+    dates = dated.assign(released=dated["released"].astype(str)).groupby("generator")["released"].min()
+    return {str(generator): date.strip()[:10] for generator, date in dates.items() if date.strip()}
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

@@ -8,31 +8,30 @@ from collections.abc import Iterable
 import pandas as pd
 
 from maibench.evaluation.bootstrap import MIN_SOURCES
+from maibench.evaluation.evaluated import Split
+from maibench.evaluation.frames import Summary
 
 
-def write_notes(
-    metrics: pd.DataFrame,
-    per_generator: pd.DataFrame,
-    table: pd.DataFrame,
-    evaluated: pd.DataFrame,
-    images: pd.DataFrame,
-    validated: bool,
-) -> list[str]:
-    """metrics, per_generator: the finished frames. table: all predictions; evaluated: those of the split that the
-    frames are of; images: one row an image of it. validated: whether there are validation rows to fit thresholds on."""
+def write_notes(summary: Summary, split: Split) -> list[str]:
+    """summary: with every frame finished. split: the predictions that it was made of."""
+    metrics, per_generator, evaluated = summary.metrics, summary.per_generator, split.evaluated
     if evaluated.empty:
         return ["every table is empty: no predictions"]
+    images = evaluated.drop_duplicates("image").set_index("image")
     present = metrics[metrics["n"] > 0]
     lines = [
         *_notes_on_images(images.loc[evaluated.loc[evaluated["scored"], "image"].unique()]),
         *(f"no interval: {text.removeprefix('none: ')}" for text in present["interval"] if text.startswith("none")),
+        *_notes_on_certainty(present),
         *_notes_on_generators(per_generator, present),
         *_notes_on_classes(present, images),
         *_notes_on_tpr_at_fpr(present),
-        *_notes_on_thresholds(metrics, evaluated, validated),
+        *_notes_on_thresholds(metrics, split),
         *_notes_on_failures(evaluated),
         *_notes_on_unsure(evaluated),
-        *_naming("no row: the evaluated split was not scored by", set(table["detector"]) - set(metrics["detector"])),
+        *_naming(
+            "no row: the evaluated split was not scored by", set(split.table["detector"]) - set(metrics["detector"])
+        ),
         *_naming_empty("seen is empty: unknown what it was trained on:", per_generator, "seen"),
         *_naming_empty("parameters are unknown:", metrics, "parameters"),
         *_naming_empty("images per second were not measured:", metrics, "images_per_second"),
@@ -58,6 +57,16 @@ def _notes_on_images(images: pd.DataFrame) -> list[str]:
     if alone:
         lines.append(f"{alone} of {len(images)} images have no source: each is its own, and the intervals assume so")
     return lines
+
+
+def _notes_on_certainty(present: pd.DataFrame) -> list[str]:
+    """An interval without width looks surer than any sample can be (the rule of three)."""
+    sure = present["accuracy_lo"].notna() & present["accuracy_lo"].eq(present["accuracy_hi"])
+    return _naming(
+        "an interval without width says that every resample is alike, not that there is no doubt; with N sources, an "
+        "error rate of up to 3 / N cannot be excluded:",
+        present["detector"][sure],
+    )
 
 
 def _notes_on_generators(per_generator: pd.DataFrame, present: pd.DataFrame) -> list[str]:
@@ -90,11 +99,11 @@ def _notes_on_tpr_at_fpr(present: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _notes_on_thresholds(metrics: pd.DataFrame, evaluated: pd.DataFrame, validated: bool) -> list[str]:
-    if evaluated["split"].eq("validation").any():
-        return ["threshold not fitted: the validation split is what is evaluated"]
-    if not validated:
-        return ["threshold not fitted: no validation split"]
+def _notes_on_thresholds(metrics: pd.DataFrame, split: Split) -> list[str]:
+    if split.evaluated["split"].eq("validation").any():
+        return ["thresholds and calibration not fitted: the validation split is what is evaluated"]
+    if split.validation.empty:
+        return ["thresholds and calibration not fitted: no validation split"]
     return _naming_empty(
         "threshold not fitted: no scored validation images of both classes for", metrics, "threshold_fitted"
     )

@@ -2,96 +2,63 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import re
 import shlex
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maibench.evaluation.table_formats import Cell
-from maibench.evaluation.tables import (
-    DISCLAIMER,
-    GENERATOR_TITLES,
-    generator_tables,
-    headline,
-    legend,
-    main_table,
-    on_paper,
-    perturbation_suffix,
-    remarks,
-    reported,
-)
+from maibench.evaluation.page_curves import curves
+from maibench.evaluation.page_sections import sections
+from maibench.evaluation.shown import arranged
+from maibench.evaluation.table_formats import Cell, one_line
+from maibench.evaluation.tables import DISCLAIMER, headline, style_of
+from maibench.files import make_folder, write_text
 
 if TYPE_CHECKING:
-    from maibench.evaluation.summary import Summary
+    from jinja2 import Environment
 
-# (name of the SVG in the report's folder, heading, what a screen reader says)
-_FIGURES = (
-    ("roc", "ROC", "ROC curves of all detectors over all generators"),
-    ("generators", "ROC per generator", "ROC curves of all detectors, one panel a generator"),
-)
+    from maibench.config import TableConfig
+    from maibench.evaluation.frames import Summary
 
-# What run.json says about where the numbers come from, in the order of the page.
-_PROVENANCE = (
-    ("data", ("data", "source")),
-    ("split", ("data", "split")),
-    ("data fingerprint", ("data", "fingerprint")),
-    ("code commit", ("git_commit",)),
-    ("versions", ("versions",)),
-    ("machine", ("machine",)),
-    ("seeds", ("seeds",)),
-    ("seconds", ("seconds",)),
-)
+_UNITS = {"k": 1e3, "M": 1e6, "B": 1e9}
 
 
-def write_page(summary: Summary, run: dict, folder: str | Path) -> Path:
-    """Write report.html into `folder`, with the figures roc.svg and generators.svg that lie there; returns its path.
+def write_page(summary: Summary, run: dict, folder: str | Path, style: TableConfig | None = None) -> Path:
+    """Write report.html into `folder`, with the figures and the gallery that lie there; returns its path.
 
-    One file without scripts and without requests: a content security policy forbids both. Everything that comes
-    from data or cards is escaped. `run` is the parsed run.json, `{}` where there is none.
+    One file without requests: its content security policy allows one script, by its hash, styles, and pictures inside
+    the file. Everything that comes from data or cards is escaped; an SVG is taken apart and only what matplotlib draws
+    is taken. `run` is the parsed run.json, `{}` where there is none; `style`: of the tables, None for the run's own.
+    Raises MaibenchError for an SVG under the name of a figure that holds anything else, and for a gallery that cannot
+    be read.
     """
-    import jinja2
+    from jinja2.utils import htmlsafe_json_dumps
+    from markupsafe import Markup
 
-    folder = Path(folder)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("maibench.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["heat"] = heat
-    text = environment.get_template("report.html.j2").render(
+    folder, style = Path(folder), style or style_of(run)
+    # of the summary as it is: a detector has the colour of its place there in every figure
+    data, summary = curves(summary), arranged(summary, style)
+    script = _asset("report.js")
+    template = _environment().get_template("report.html.j2")
+    text = template.render(
         headline=headline(summary, run),
         command=shlex.join(str(word) for word in run.get("command") or []),
-        main=main_table(summary),
-        remarks=remarks(summary, run),
-        generators=[
-            (GENERATOR_TITLES[metric] + perturbation_suffix(summary), on_paper(table))
-            for metric, table in generator_tables(summary).items()
-        ],
-        legend=legend(summary),
-        figures={name: figure for name, *_ in _FIGURES if (figure := _figure(name, folder))},
-        cards=[_card(summary, entry) for entry in run.get("detectors") or []],
-        provenance=[(title, text) for title, keys in _PROVENANCE if (text := _plain(_at(run, keys)))],
+        sections=sections(summary, run, folder, data, style),
         disclaimer=DISCLAIMER,
+        style=Markup(_asset("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        data=htmlsafe_json_dumps(data, allow_nan=False, separators=(",", ":")),
     )
     path = folder / "report.html"
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    make_folder(folder)
+    # a path of the data may hold what UTF-8 has not
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
     return path
-
-
-def inline_svg(svg: str, prefix: str) -> str:
-    """An SVG document as an element of an HTML page: no prolog, metadata or comments, every id prefixed.
-
-    Two figures of matplotlib share ids such as `axes_1`; without a prefix the second would use the first's shapes.
-    """
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    # A style sheet of an inlined SVG rules the whole page unless it is told not to.
-    return re.sub(r'(<style type="text/css">)\s*\*', rf"\1.{prefix} *", svg)
 
 
 def heat(cell: Cell) -> str:
@@ -103,54 +70,32 @@ def heat(cell: Cell) -> str:
     return f"background-color: rgba({colour}, {strength:.2f})"
 
 
-def _figure(name: str, folder: Path) -> dict | None:
-    from markupsafe import Markup
-
-    path = folder / f"{name}.svg"
-    if not path.is_file():
+def sort_key(cell: Cell) -> float | None:
+    """The number by which a cell is sorted: its value, else what its text begins with ("4.83 M"); None without."""
+    if cell.is_name:
         return None
-    title, description = next((title, text) for n, title, text in _FIGURES if n == name)
-    svg = inline_svg(path.read_text(encoding="utf-8"), name)
-    # Only what figures.py wrote is trusted here: it draws text as shapes, so no name of the data is in it.
-    return {"name": name, "title": title, "description": description, "svg": Markup(svg)}
+    if not math.isnan(cell.value):
+        return float(f"{cell.value:.6g}")
+    number = re.match(r"(?:<\s*)?([-−+]?[\d,]*\.?\d+)(?: ([kMB])\b)?", cell.text)
+    if number is None:
+        return None
+    return float(number[1].replace(",", "").replace("−", "-")) * _UNITS.get(number[2], 1.0)
 
 
-def _card(summary: Summary, entry: dict) -> dict:
-    card = entry.get("card") or {}
-    parameters, trained_on = entry.get("parameters"), card.get("trained_on")
-    facts = [
-        ("model", card.get("name")),
-        ("asked for as", entry.get("spec")),
-        ("parameters", f"{parameters:,}" if isinstance(parameters, int) else parameters),
-        ("trained on", "not declared" if trained_on is None else trained_on or "none listed"),
-        ("licence", card.get("licence") or "not declared"),
-        ("reference", card.get("reference")),
-        ("weights", card.get("weights")),
-        ("sha256 of the weights", card.get("sha256")),
-        *(entry.get("facts") or {}).items(),
-        ("notes", card.get("notes")),
-        ("fingerprint", entry.get("fingerprint")),
-    ]
-    return {
-        "label": entry.get("label"),
-        "facts": [(title, text) for title, value in facts if (text := _plain(value))],
-        "reported": reported(summary, entry),
-    }
+def _environment() -> Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("maibench.evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(heat=heat, sort_key=sort_key)
+    environment.filters["one_line"] = one_line
+    return environment
 
 
-def _at(run: dict, keys: tuple[str, ...]) -> object:
-    value: object = run
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _plain(value: object) -> str:
-    """A value of JSON as text for people; empty for what is empty."""
-    if value is None:
-        return ""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(v)}" for key, v in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_plain(v) for v in value)
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+def _asset(name: str) -> str:
+    return (files("maibench.evaluation") / "templates" / name).read_text(encoding="utf-8")

@@ -17,10 +17,14 @@ from numpy.typing import NDArray
 from maibench.datasets.image import decode, read_file
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
+from maibench.evaluation.attacks import Attack
 from maibench.models.base import Detector
 
 Row = Mapping[Hashable, Any]
 """One row of a manifest: {column: value}."""
+
+Disturbance = Perturbation | Attack
+"""What is done to the pixels before a detector sees them."""
 
 AHEAD = 2
 """Batches that are prepared while one is scored; bounds the memory."""
@@ -32,7 +36,7 @@ class Job:
 
     index: int
     rows: Sequence[Row]
-    perturbations: Sequence[Perturbation]
+    perturbations: Sequence[Disturbance]
     detectors: dict[str, Detector]
 
 
@@ -52,7 +56,7 @@ class Failure(str):
     """The reason why a detector has no input for an image."""
 
 
-def applies(detector: Detector, perturbation: Perturbation) -> bool:
+def applies(detector: Detector, perturbation: Disturbance) -> bool:
     """A detector that reads the file does not see what is done to the pixels."""
     return detector.reads == "pixels" or perturbation.name == "none"
 
@@ -67,21 +71,32 @@ def prepare(root: Path, row: Row, job: Job, max_pixels: int) -> Prepared:
         return Prepared(listed if isinstance(listed, str) else "", error=str(error))
     prepared = Prepared(file.image_id)
     for perturbation in job.perturbations:
-        disturbed = _disturb(perturbation, pixels, file.image_id)
-        for label, detector in job.detectors.items():
-            if applies(detector, perturbation):
-                started = time.perf_counter()
-                image = disturbed if detector.reads == "pixels" else file
-                prepared.items[label, perturbation.name] = _preprocess(detector, image)
-                prepared.seconds[label] = prepared.seconds.get(label, 0.0) + time.perf_counter() - started
+        readers = {label: detector for label, detector in job.detectors.items() if applies(detector, perturbation)}
+        if not readers:  # an attack may take longer than all the rest
+            continue
+        disturbed = _disturb(perturbation, pixels, file.image_id, row)
+        for label, detector in readers.items():
+            started = time.perf_counter()
+            image = disturbed if detector.reads == "pixels" else file
+            prepared.items[label, perturbation.name] = _preprocess(detector, image)
+            prepared.seconds[label] = prepared.seconds.get(label, 0.0) + time.perf_counter() - started
     return prepared
 
 
-def _disturb(perturbation: Perturbation, pixels: NDArray[np.uint8], image_id: str) -> NDArray[np.uint8] | Failure:
+def _disturb(
+    perturbation: Disturbance, pixels: NDArray[np.uint8], image_id: str, row: Row
+) -> NDArray[np.uint8] | Failure:
+    if isinstance(perturbation, Perturbation):
+        try:
+            return perturbation(pixels, image_id)
+        except (ImageError, MemoryError) as error:
+            return Failure(f"{perturbation.name}: {error}")
     try:
-        return perturbation(pixels, image_id)
-    except (ImageError, MemoryError) as error:
+        return perturbation(pixels, image_id, int(row["label"]))
+    except ImageError as error:
         return Failure(f"{perturbation.name}: {error}")
+    except Exception as error:  # the attacked detector's code, a plug-in's perhaps
+        return Failure(f"{perturbation.name} raised {type(error).__name__}: {error}".splitlines()[0])
 
 
 def _preprocess(detector: Detector, image: Any) -> Any:

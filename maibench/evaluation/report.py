@@ -8,51 +8,89 @@ from typing import Any
 import pandas as pd
 
 from maibench.errors import MaibenchError
+from maibench.evaluation.evaluated import Evaluated, as_arrays, choose
+from maibench.evaluation.frames import Summary
 from maibench.evaluation.run import read_run
 from maibench.evaluation.store import images_per_second, read_predictions
-from maibench.evaluation.summary import DetectorFacts, Summary, summarise
 from maibench.files import make_folder, write_text, write_whole
 
+ALWAYS = ("metrics", "per_generator", "comparisons", "roc")
+"""Frames that are written even without a row, so that a script finds its columns."""
 
-def write_report(folder: Path, resamples: int | None = None) -> Summary:
+
+def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summary:
     """Make every table, figure and page of a run's folder from its predictions.
 
-    A folder that holds nothing but predictions/<detector>/*.parquet is enough. resamples: of the bootstrap; None: as
-    many as the run asked for, 1,000 where it does not say. Raises MaibenchError when there are no predictions.
+    A folder that holds nothing but predictions/<detector>/*.parquet is enough. settings: `resamples`, `interval` and
+    `table` (keys of RunConfig) in place of what the run asked for. Raises MaibenchError when there are no predictions.
     """
-    from maibench.evaluation.figures import plot_generators, plot_roc
+    from maibench.config import TableConfig
+    from maibench.evaluation.figures import plot_all
     from maibench.evaluation.page import write_page
     from maibench.evaluation.tables import latex, markdown
 
-    if not folder.is_dir():
-        raise MaibenchError(f"{folder}: no such folder; give one that 'maibench compare' wrote")
-    run = read_run(folder)
-    config = run.get("config", {})
-    keys = {entry["label"]: entry["key"] for entry in run.get("detectors", []) if "key" in entry} or None
-    predictions = read_predictions(folder, keys)
-    summary = summarise(
-        predictions,
-        _facts(run, images_per_second(folder, keys or {})),
-        resamples=resamples or config.get("resamples", 1000),
-        seed=config.get("seed", 0),
-        split=config.get("split"),
-    )
+    run = _run_of(folder)
+    summary = summarise_folder(folder, run, settings or {})
+    style = TableConfig.model_validate(_setting("table", run, settings or {}, {}))
     make_folder(folder)
-    for name, frame in (
-        ("metrics", summary.metrics),
-        ("per_generator", summary.per_generator),
-        ("roc", summary.roc),
-    ):
-        _write_csv(frame, folder / f"{name}.csv")
-    write_text(folder / "table.md", markdown(summary, run))
-    write_text(folder / "table.tex", latex(summary, run))
-    plot_roc(summary, folder)
-    plot_generators(summary, folder)
+    for name, frame in summary.frames().items():
+        file = folder / f"{name}.csv"
+        if name in ALWAYS or not frame.empty:
+            _write_csv(frame, file)
+        else:
+            file.unlink(missing_ok=True)
+    write_text(folder / "table.md", markdown(summary, run, style))
+    write_text(folder / "table.tex", latex(summary, run, style))
+    plot_all(summary, folder)
     write_page(summary, run, folder)
     return summary
 
 
-def _facts(run: dict[str, Any], speeds: dict[str, float]) -> dict[str, DetectorFacts]:
+def summarise_folder(folder: Path, run: dict[str, Any], settings: dict[str, Any]) -> Summary:
+    """The numbers of a folder; see `write_report`."""
+    from maibench.datasets.suites import named_suites
+    from maibench.evaluation.summary import summarise
+
+    config = run.get("config", {})
+    keys = _keys(run)
+    return summarise(
+        read_predictions(folder, keys),
+        _facts(run, images_per_second(folder, keys or {})),
+        resamples=_setting("resamples", run, settings, 1000),
+        seed=config.get("seed", 0),
+        split=config.get("split"),
+        interval=_setting("interval", run, settings, "bootstrap"),
+        suites=named_suites(config.get("perturb", [])),
+        released=run.get("data", {}).get("released", {}),
+    )
+
+
+def read_evaluated(folder: Path) -> Evaluated:
+    """What the detectors said of the evaluated images of a folder. Raises MaibenchError without predictions."""
+    run = _run_of(folder)
+    split = choose(read_predictions(folder, _keys(run)), run.get("config", {}).get("split"))
+    return as_arrays(split, {name: known.trained_on for name, known in _facts(run, {}).items()})
+
+
+def _run_of(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise MaibenchError(f"{folder}: no such folder; give one that 'maibench compare' wrote")
+    return read_run(folder)
+
+
+def _keys(run: dict[str, Any]) -> dict[str, str] | None:
+    return {entry["label"]: entry["key"] for entry in run.get("detectors", []) if "key" in entry} or None
+
+
+def _setting(name: str, run: dict[str, Any], settings: dict[str, Any], default: Any) -> Any:
+    """What was asked for now, else what the run asked for."""
+    given = settings.get(name)
+    return run.get("config", {}).get(name, default) if given is None else given
+
+
+def _facts(run: dict[str, Any], speeds: dict[str, float]) -> dict[str, Any]:
+    from maibench.evaluation.summary import DetectorFacts
+
     facts = {}
     for entry in run.get("detectors", []):
         trained_on = entry.get("card", {}).get("trained_on")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.perturb import Perturbation
-from maibench.evaluation.pipeline import Failure, Job, Prepared, Row, applies, stream
+from maibench.evaluation.pipeline import Disturbance, Failure, Job, Prepared, Row, applies, stream
 from maibench.evaluation.store import COLUMNS, PredictionStore
 from maibench.models.base import Detector
 from maibench.models.device import to_device
@@ -43,7 +42,7 @@ class Plan:
     """Which rows are scored under which perturbations, cut into batches at fixed places."""
 
     manifest: Manifest
-    batches: list[tuple[list[int], list[Perturbation]]]
+    batches: list[tuple[list[int], list[Disturbance]]]
 
     @property
     def images(self) -> int:
@@ -51,16 +50,16 @@ class Plan:
 
 
 def make_plan(
-    manifest: Manifest, split: str, perturbations: list[Perturbation], batch_size: int, limit: int | None, seed: int
+    manifest: Manifest, split: str, perturbations: Sequence[Disturbance], batch_size: int, limit: int | None, seed: int
 ) -> Plan:
     """The rows of `split` under every perturbation, then those of the validation split undisturbed, for thresholds.
 
     limit: at most that many images of each split, drawn at random with `seed`, each class in its share of the split,
     in the manifest's order.
     """
-    batches: list[tuple[list[int], list[Perturbation]]] = []
+    batches: list[tuple[list[int], list[Disturbance]]] = []
     clean = [perturbation for perturbation in perturbations if perturbation.name == "none"]
-    for name, wanted in ((split, perturbations), ("validation", clean)):
+    for name, wanted in ((split, list(perturbations)), ("validation", clean)):
         if name == "validation" and name == split and batches:
             continue
         rows = _draw(manifest.split(name), limit, seed)

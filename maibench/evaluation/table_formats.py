@@ -1,83 +1,18 @@
-"""A table of text cells, and how it is written in a terminal, in Markdown and in LaTeX.
+"""A table of text cells as Markdown and as LaTeX.
 
 What the cells say is `tables.py`'s business. Names come from data and may hold anything, so each format
 escapes them; values are our own digits, brackets and dashes, and are written as they are.
 """
 
+from __future__ import annotations
+
 import math
 import re
-import unicodedata
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-EMPTY = "–"
-
-# What a terminal gives to one name; Markdown, LaTeX and the CSV files carry it whole.
-_NAME_WIDTH = 28
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "_": r"\_",
-    "%": r"\%",
-    "&": r"\&",
-    "#": r"\#",
-    "$": r"\$",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "’": "'",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "×": r"$\times$",
-    "±": r"$\pm$",
-    "→": r"$\to$",
-    "·": r"$\cdot$",
-    "ß": r"\ss{}",
-    "ø": r"\o{}",
-    "æ": r"\ae{}",
-}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its text, the number behind it (NaN: none), and whether it is the best of its column."""
-
-    text: str
-    value: float = math.nan
-    best: bool = False
-    is_name: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A header and rows of cells, all of one length; the first `n_names` columns hold names, the others values."""
-
-    headers: list[str]
-    rows: list[list[Cell]]
-    n_names: int = 1
-
-    def transposed(self, corner: str) -> "Table":
-        """The table with rows and columns swapped, `corner` in the first cell; for tables with one column of names."""
-        headers = [corner, *(row[0].text for row in self.rows)]
-        rows = [
-            [Cell(header, is_name=True), *(row[i] for row in self.rows)]
-            for i, header in enumerate(self.headers[1:], start=1)
-        ]
-        return Table(headers, rows)
-
-
-def one_line(text: object) -> str:
-    """`text` as printable characters on one line: newlines, control characters and direction marks become spaces."""
-    return " ".join("".join(" " if unicodedata.category(c)[0] == "C" else c for c in str(text)).split())
-
+from maibench.evaluation.latex_text import breakable, broken_lines, digits, escape_latex, header_lines, stacked, widest
+from maibench.evaluation.table_cells import EMPTY, Cell, Table, one_line
 
 # --- Markdown
 
@@ -92,170 +27,186 @@ def escape_markdown(text: object) -> str:
 def markdown_table(table: Table) -> str:
     """`table` in GitHub Markdown, padded so that its source can be read too; the best values are bold."""
 
-    def text(cell: Cell) -> str:
-        shown = escape_markdown(cell.text) if cell.is_name else cell.text
-        return f"**{shown}**" if cell.best else shown
+    def shown(cell: Cell) -> str:
+        text = escape_markdown(cell.text) if cell.is_name else cell.text.replace("<", "&lt;")
+        return f"**{text}**" if cell.best else text
 
-    lines = [[escape_markdown(header) for header in table.headers], *([text(c) for c in row] for row in table.rows)]
+    lines = [[escape_markdown(header) for header in table.headers], *([shown(c) for c in row] for row in table.rows)]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.headers))]
+    is_text = [table.is_text(i) for i in range(len(widths))]
     padded = [
-        [t.ljust(w) if i < table.n_names else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))]
-        for line in lines
+        [t.ljust(w) if text else t.rjust(w) for t, w, text in zip(line, widths, is_text, strict=True)] for line in lines
     ]
-    rule = ["-" * w if i < table.n_names else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    rule = ["-" * w if text else "-" * (w - 1) + ":" for w, text in zip(widths, is_text, strict=True)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [padded[0], rule, *padded[1:]])
 
 
 # --- LaTeX
 
+LATEX_NEEDS = "% Needs \\usepackage{booktabs} and \\usepackage{siunitx} (version 3; texlive-science in Debian).\n"
+"""The first line of a file with `latex_table`s."""
 
-def escape_latex(text: object) -> str:
-    """`text` as literal text for pdfLaTeX with its default fonts.
+# Width of a column and of a page of a two-column paper (article on A4; most others are wider), in points.
+_COLUMN, _PAGE = 218.0, 448.0
 
-    A character that those fonts lack would stop the compilation: it is written as its code point, `U+4E2D`.
+# Size, width of a digit in it, and the space beside a column, in points, for a document in 10 point.
+_SIZES = ((r"\footnotesize", 4.25, 3.0), (r"\scriptsize", 3.98, 2.0))
+
+# Lines of a table that a page holds beside a caption; what is longer becomes several floats.
+_LINES = 46
+
+_LONGEST_NAME = 26
+_NUMBER = re.compile(r"([+-]?)(\d+)(?:\.(\d+))?(\*?(?: [(\[±].+)?)")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table as LaTeX: its part of the preamble, its header, its cells (with the `&` between a number and
+    what follows it), its width in digits, and how many lines its header and its cells have."""
+
+    preamble: str
+    header: str
+    cells: list[str]
+    width: float
+    head_height: int
+    heights: list[int]
+
+
+def latex_table(table: Table, caption: str, label: str, notes: Sequence[str], environment: str | None = None) -> str:
+    """`table` in booktabs rules, its numbers in siunitx' S columns: one float, or several where it has many rows.
+
+    What stands behind a number, as an interval does, has a column of its own. Caption and notes are plain text and are
+    escaped here. environment: `table`, `table*` or, by default, that which is as wide as needed; a table that is wider
+    than a page is cut into blocks of columns, names repeated.
     """
-    return "".join(_latex_character(c) for c in one_line(text))
+    columns = _latex_columns(table)
+    environment, size, blocks = _layout(columns, table.n_names, environment)
+    under = [r"\par\smallskip", r"\begin{minipage}{\linewidth}\raggedright"]
+    under += [breakable(note) + r"\par" for note in notes] + [r"\end{minipage}"]
+    pages = _pages([[columns[c] for c in block] for block in blocks], len(table.rows))
+    floats = []
+    for i, tabulars in enumerate(pages):
+        lines = [
+            rf"\begin{{{environment}}}[t]",
+            r"\centering",
+            size[0],
+            rf"\setlength{{\tabcolsep}}{{{size[2]:g}pt}}",
+            r"\sisetup{detect-weight=true, retain-explicit-plus=true}",
+            rf"\caption{{{breakable(caption if i == 0 else f'{caption} (continued)')}}}",
+            *([rf"\label{{{label}}}"] if i == 0 else []),
+            r"\smallskip",
+            "\n\\par\\medskip\n".join(tabulars),
+            *(under if notes and i == len(pages) - 1 else []),
+            rf"\end{{{environment}}}",
+        ]
+        floats.append("\n".join(lines))
+    return "\n\n".join(floats)
 
 
-def _latex_character(c: str) -> str:
-    if c in _LATEX:
-        return _LATEX[c]
-    parts = unicodedata.normalize("NFD", c)
-    has_accent_of_latex = c < "\u0180" and len(parts) == 2 and parts[0].isalpha() and parts[1] != "\u0328"
-    return c if c.isascii() or has_accent_of_latex else f"U+{ord(c):04X}"
+def _pages(blocks: list[list[_Column]], n_rows: int) -> list[list[str]]:
+    """The tabulars of each float: as many rows of all blocks as a page holds, else a block at a time."""
+    head = max((column.head_height for block in blocks for column in block), default=1) + 2
+    heights = [max(column.heights[row] for block in blocks for column in block) for row in range(n_rows)]
+    room = _LINES // len(blocks) - head
+    room = _LINES - head if room < 8 else room
+    starts = [0]
+    for row in range(n_rows):
+        if sum(heights[starts[-1] : row + 1]) > room and row > starts[-1]:
+            starts.append(row)
+    pages: list[list[str]] = []
+    used = _LINES + 1
+    for first, last in zip(starts, [*starts[1:], n_rows], strict=True):
+        for block in blocks:
+            height = head + sum(heights[first:last])
+            if used + height > _LINES:
+                pages.append([])
+                used = 0
+            pages[-1].append(_tabular(block, first, last))
+            used += height
+    return pages
 
 
-def latex_table(table: Table, caption: str, label: str, notes: list[str], environment: str = "table") -> str:
-    """A float with `table` in booktabs rules; caption and notes are plain text and are escaped here."""
-
-    def text(cell: Cell) -> str:
-        shown = escape_latex(cell.text)
-        return rf"\textbf{{{shown}}}" if cell.best else shown
-
+def _tabular(columns: list[_Column], first: int, last: int) -> str:
     def line(cells: list[str]) -> str:
         # After \\ or \midrule, LaTeX reads "[" or "*" as an argument, across the line's end.
         protected = "{}" + cells[0] if cells[0].startswith(("[", "*")) else cells[0]
         return " & ".join([protected, *cells[1:]]) + r" \\"
 
-    alignment = "".join("l" if i < table.n_names else "r" for i in range(len(table.headers)))
-    # A text's width holds 11 columns of this size, no more.
-    size = (r"\footnotesize", "3pt") if len(table.headers) <= 11 else (r"\scriptsize", "2pt")
-    under = [r"\par\smallskip", r"\begin{minipage}{\linewidth}\raggedright"]
-    under += [escape_latex(note) + r"\par" for note in notes] + [r"\end{minipage}"]
     return "\n".join(
         [
-            rf"\begin{{{environment}}}[t]",
-            r"\centering",
-            size[0],
-            rf"\setlength{{\tabcolsep}}{{{size[1]}}}",
-            rf"\caption{{{escape_latex(caption)}}}",
-            rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{{alignment}}}",
+            rf"\begin{{tabular}}{{{' '.join(column.preamble for column in columns)}}}",
             r"\toprule",
-            line([escape_latex(header) for header in table.headers]),
+            line([column.header for column in columns]),
             r"\midrule",
-            *(line([text(cell) for cell in row]) for row in table.rows),
+            *(line(list(row)) for row in zip(*(column.cells[first:last] for column in columns), strict=True)),
             r"\bottomrule",
             r"\end{tabular}",
-            *(under if notes else []),
-            rf"\end{{{environment}}}",
         ]
     )
 
 
-# --- terminal
-
-
-@dataclass(frozen=True)
-class TerminalTable:
-    """A rich renderable: `table` under its title, cut into blocks of columns where the terminal is narrow.
-
-    Every block repeats the columns of names. No text is read as rich's markup.
-    """
-
-    table: Table
-    title: str
-
-    def __rich_console__(self, console, options) -> Iterator:
-        from rich.text import Text
-
-        yield Text(self.title, style="bold")
-        texts, widths = _measured(self.table)
-        gap, blocks = _blocks(widths, self.table.n_names, options.max_width)
-        for i, block in enumerate(blocks):
-            if i > 0:
-                yield Text("")
-            columns = [*range(self.table.n_names), *block]
-            height = max(len(texts[0][c]) for c in columns)
-            for k in range(height):
-                header = [([""] * (height - len(texts[0][c])) + texts[0][c])[k] for c in columns]
-                yield self._line(columns, header, widths, gap, Text)
-            yield Text("─" * (sum(widths[c] for c in columns) + gap * (len(columns) - 1)), style="dim")
-            for cells, row in zip(texts[1:], self.table.rows, strict=True):
-                yield self._line(columns, [cells[c][0] for c in columns], widths, gap, Text, row)
-
-    def _line(self, columns, texts, widths, gap, text_class, row=None):
-        from rich.cells import cell_len
-
-        line = text_class(no_wrap=True, overflow="crop")
-        for c, text in zip(columns, texts, strict=True):
-            space = " " * (widths[c] - cell_len(text))
-            padded = text + space if c < self.table.n_names else space + text
-            line.append(padded, style="bold" if row is None or row[c].best else "")
-            if c != columns[-1]:
-                line.append(" " * gap)
-        return line
-
-
-def _measured(table: Table) -> tuple[list[list[list[str]]], list[int]]:
-    """The lines of text of every cell, header first, and every column's width in the terminal's cells."""
-    from rich.cells import cell_len
-
-    def cut(text: str) -> str:
-        text = one_line(text)
-        while cell_len(text) > _NAME_WIDTH:
-            text = text[:-2] + "…"
-        return text
-
-    columns, widths = [], []
+def _latex_columns(table: Table) -> list[_Column]:
+    columns = []
     for i, header in enumerate(table.headers):
-        cells = [row[i].text for row in table.rows]
-        cells = [cut(t) for t in cells] if i < table.n_names else _stars_outside(cells)
-        width = max((cell_len(t) for t in cells), default=0)
-        lines = _wrapped(cut(header), width)
-        columns.append([lines, *([t] for t in cells)])
-        widths.append(max(width, *(cell_len(t) for t in lines)))
-    return [list(row) for row in zip(*columns, strict=True)], widths
+        cells = [row[i] for row in table.rows]
+        texts = [one_line(cell.text) for cell in cells]
+        parsed = [None if cell.is_name else _NUMBER.fullmatch(text) for cell, text in zip(cells, texts, strict=True)]
+        others = [text for text, match in zip(texts, parsed, strict=True) if match is None]
+        is_text = i < table.n_names or not any(parsed) or any(t not in ("", EMPTY) and t[0] != "<" for t in others)
+        alignment = "l" if table.is_text(i) else "r"
+        columns.append(_text_column(header, texts, alignment) if is_text else _number_column(header, cells, parsed))
+    return columns
 
 
-def _stars_outside(texts: list[str]) -> list[str]:
-    """A mark after some numbers of a column must not push their digits out of line."""
-    return [t if t.endswith("*") else t + " " for t in texts] if any(t.endswith("*") for t in texts) else texts
+def _text_column(header: str, texts: list[str], alignment: str) -> _Column:
+    lines = [broken_lines(text, _LONGEST_NAME) for text in texts]
+    width = max((digits(line) for cell in lines for line in cell), default=0.0)
+    head = header_lines(header, width)
+    cells = [stacked(cell, "t", alignment) for cell in lines]
+    heights = [len(cell) for cell in lines]
+    return _Column(alignment, stacked(head, "b", alignment), cells, max(width, widest(head)), len(head), heights)
 
 
-def _wrapped(header: str, width: int) -> list[str]:
-    lines: list[str] = []
-    for word in header.split(" "):
-        if lines and len(lines[-1]) + 1 + len(word) <= width:
-            lines[-1] += " " + word
-        else:
-            lines.append(word)
-    return lines
+def _number_column(header: str, cells: list[Cell], parsed: Sequence[re.Match[str] | None]) -> _Column:
+    found = [match.groups(default="") for match in parsed if match]
+    whole, decimals = (max(len(groups[k]) for groups in found) for k in (1, 2))
+    sign = next((groups[0] for groups in found if groups[0]), "")
+    preamble = f"S[table-format={sign}{whole}.{decimals}]"
+    tails = [match[4].strip() if match else "" for match in parsed]
+    width = (1.6 if sign else 0) + whole + (0.6 if decimals else 0) + decimals
+    width *= 1.15 if any(cell.best for cell in cells) else 1
+    texts = []
+    for cell, match, tail in zip(cells, parsed, tails, strict=True):
+        shown = match[0][: match.start(4)] if match else ""
+        text = (r"\bfseries " if cell.best else "") + shown if match else f"{{{escape_latex(cell.text)}}}"
+        texts.append(text + (f" & {escape_latex(tail)}" if any(tails) else ""))
+    if any(tails):
+        preamble += "@{}l" if set(tails) <= {"", "*"} else r"@{\hspace{0.3em}}l"
+        width += 0.7 + max(map(digits, tails))
+    head = header_lines(header, width)
+    title = stacked(head, "b", "c")
+    header = rf"\multicolumn{{2}}{{c}}{{{title}}}" if any(tails) else f"{{{title}}}"
+    return _Column(preamble, header, texts, max(width, widest(head)), len(head), [1] * len(cells))
 
 
-def _blocks(widths: list[int], n_names: int, available: int) -> tuple[int, list[list[int]]]:
-    """The gap between columns, and the columns of values of each block: one block if a narrow gap achieves that."""
-    values = range(n_names, len(widths))
-    for gap in (2, 1):
-        if sum(widths) + gap * (len(widths) - 1) <= available:
-            return gap, [list(values)]
-    gap, names = 2, sum(widths[:n_names]) + 2 * (n_names - 1)
+def _layout(
+    columns: list[_Column], n_names: int, environment: str | None
+) -> tuple[str, tuple[str, float, float], list[list[int]]]:
+    """The float's environment, the size of its text, and the columns of each block."""
+    rooms = {"table": _COLUMN, "table*": _PAGE}
+    tried = [environment] if environment else list(rooms)
+    for name in tried:
+        for size in _SIZES:
+            if sum(column.width * size[1] + 2 * size[2] for column in columns) <= rooms[name]:
+                return name, size, [list(range(len(columns)))]
+    size = _SIZES[0]
+    widths = [column.width * size[1] + 2 * size[2] for column in columns]
     blocks: list[list[int]] = []
-    used = available
-    for c in values:
-        if not blocks or used + gap + widths[c] > available:
-            blocks.append([])
-            used = names
+    used = math.inf
+    for c in range(n_names, len(columns)):
+        if used + widths[c] > rooms[tried[-1]]:
+            blocks.append(list(range(n_names)))
+            used = sum(widths[:n_names])
         blocks[-1].append(c)
-        used += gap + widths[c]
-    return gap, blocks or [[]]
+        used += widths[c]
+    return tried[-1], size, blocks or [list(range(n_names))]

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from maibench.errors import ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card, Reported
-from maibench.models.pixels import normalise
+from maibench.models.pixels import normalise, normalise_tensor
 
 TILE = 256
 SMALLEST = 64
@@ -121,11 +121,19 @@ class Bailu(Detector):
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """uint8 height x width x 3 -> float32 in [-2, 2]: (3, h, w) up to 256 a side, else (tiles, 3, 256, 256)."""
         height, width = image.shape[:2]
-        if min(height, width) < SMALLEST:
-            raise ImageError(f"the image is {width} x {height}; bailu reads images of at least {SMALLEST} x {SMALLEST}")
+        _check_size(height, width)
         if max(height, width) <= TILE:
             return normalise(image, MEAN, STD)
         return torch.stack([normalise(tile, MEAN, STD) for tile in cut_tiles(image, self.tiles)])
+
+    def differentiable(self, pixels: Tensor) -> Tensor:
+        """`preprocess` in torch: float (3, height, width) in [0, 255] -> (3, h, w), or (tiles, 3, 256, 256)."""
+        height, width = pixels.shape[1:]
+        _check_size(height, width)
+        if max(height, width) <= TILE:
+            return normalise_tensor(pixels, MEAN, STD)
+        tiles = [pixels[:, rows, columns] for rows, columns in tile_slices(height, width, self.tiles)]
+        return normalise_tensor(torch.stack(tiles), MEAN, STD)
 
     def collate(self, items: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Images of one size -> (n, 3, h, w); images of several sizes stay a list."""
@@ -161,11 +169,16 @@ class Bailu(Detector):
 
 
 def cut_tiles(image: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
-    """At most `most` tiles of up to 256 x 256, on an even grid over the image, the ones nearest to its middle first.
+    """At most `most` tiles of up to 256 x 256 of an image height x width x 3, as `tile_slices` has them."""
+    height, width = image.shape[:2]
+    return [image[rows, columns] for rows, columns in tile_slices(height, width, most)]
+
+
+def tile_slices(height: int, width: int, most: int) -> list[tuple[slice, slice]]:
+    """Rows and columns of at most `most` tiles, on an even grid over the image, the ones nearest to its middle first.
 
     A side of 256 or less is kept whole. The first tile is the centre one.
     """
-    height, width = image.shape[:2]
     tall, wide = min(height, TILE), min(width, TILE)
     middle = ((height - tall) // 2, (width - wide) // 2)
     tops, lefts = (
@@ -174,4 +187,9 @@ def cut_tiles(image: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
     )
     corners = {(int(top), int(left)) for top in tops for left in lefts} - {middle}
     ordered = sorted(corners, key=lambda c: (abs(c[0] - middle[0]) + abs(c[1] - middle[1]), c))
-    return [image[top : top + tall, left : left + wide] for top, left in [middle, *ordered][:most]]
+    return [(slice(top, top + tall), slice(left, left + wide)) for top, left in [middle, *ordered][:most]]
+
+
+def _check_size(height: int, width: int) -> None:
+    if min(height, width) < SMALLEST:
+        raise ImageError(f"the image is {width} x {height}; bailu reads images of at least {SMALLEST} x {SMALLEST}")

@@ -46,6 +46,23 @@ class Detector(nn.Module, ModelHubMixin):
         """
         raise NotImplementedError(f"{type(self).__name__}.preprocess")
 
+    def differentiable(self, pixels: Tensor) -> Any:
+        """What `preprocess` gives, computed in torch so that gradients reach the pixels: attacks need it.
+
+        pixels: float (3, height, width) in [0, 255], on the detector's device, not always whole numbers. On whole ones
+        the result equals that of `preprocess`. Runs in worker threads, as `preprocess` does.
+
+        Raises ImageError as `preprocess` does; MaibenchError where a detector does not have it.
+        """
+        raise MaibenchError(
+            f"{type(self).__name__} has no differentiable(pixels): its preprocess, written in torch, as in\n"
+            "    def differentiable(self, pixels):  # float (3, height, width) in [0, 255]\n"
+            "        top, left = ((side - 224) // 2 for side in pixels.shape[1:])\n"
+            "        crop = pixels[:, top : top + 224, left : left + 224]\n"
+            "        mean, std = (torch.tensor(c).view(3, 1, 1).to(crop) for c in (self.card.mean, self.card.std))\n"
+            "        return (crop / 255 - mean) / std"
+        )
+
     def collate(self, items: Sequence[Tensor]) -> Any:
         """Preprocessed images -> a batch. Stacks; override where sizes vary."""
         return torch.stack(list(items))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from maibench.models.base import Detector
 from maibench.models.card import IMAGENET_MEAN, IMAGENET_STD, Card
-from maibench.models.pixels import centre_crop, normalise, pad_to
+from maibench.models.pixels import centre_crop, normalise, normalise_tensor, pad_to, tensor_crop
 
 SIZE = 224
 GROUPS = ((64, 3), (128, 4), (256, 6), (512, 3))
@@ -65,6 +65,10 @@ class MaiResnet(Detector):
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """uint8 height x width x 3 -> float32 (3, 224, 224)."""
         return normalise(centre_crop(pad_to(image, SIZE), SIZE), IMAGENET_MEAN, IMAGENET_STD)
+
+    def differentiable(self, pixels: Tensor) -> Tensor:
+        """`preprocess` in torch: float (3, height, width) in [0, 255] -> (3, 224, 224)."""
+        return normalise_tensor(tensor_crop(pixels, SIZE), IMAGENET_MEAN, IMAGENET_STD)
 
     def forward(self, batch: Tensor) -> Tensor:
         """(n, 3, 224, 224) -> (n,) logits."""

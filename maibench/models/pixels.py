@@ -1,6 +1,7 @@
 """The preprocessing steps that detectors share: pad, crop, normalise. Nothing here resizes.
 
 The arithmetic is numpy's: these run in worker threads, where torch would start a team of threads of its own in each.
+`tensor_crop` and `normalise_tensor` do the same in torch, for gradients.
 """
 
 from __future__ import annotations
@@ -36,3 +37,24 @@ def normalise(image: NDArray[np.uint8], mean: Colour, std: Colour) -> Tensor:
     pixels /= scale
     pixels -= shift
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def tensor_crop(pixels: Tensor, size: int) -> Tensor:
+    """`pad_to` and `centre_crop` in torch: (3, height, width) -> (3, size, size), the same pixels."""
+    rows, columns = (torch.from_numpy(_shown(side, size)).to(pixels.device) for side in pixels.shape[1:])
+    return pixels[:, rows][:, :, columns]
+
+
+def normalise_tensor(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
+    """`normalise` in torch: float (..., 3, height, width) in [0, 255] -> the same shape, to float32's precision."""
+    scale = torch.tensor(std, dtype=pixels.dtype, device=pixels.device).mul(255)[:, None, None]
+    shift = torch.tensor(mean, dtype=pixels.dtype, device=pixels.device)[:, None, None] * 255 / scale
+    return pixels / scale - shift
+
+
+def _shown(side: int, size: int) -> NDArray[np.int64]:
+    """Which of `side` pixels in a row a padded centre crop of `size` shows."""
+    short = max(0, size - side)
+    padded = np.pad(np.arange(side), (short // 2, short - short // 2), mode="reflect")
+    start = (len(padded) - size) // 2
+    return padded[start : start + size]

@@ -13,7 +13,7 @@ from torch import Tensor
 from maibench.errors import MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import IMAGENET_MEAN, IMAGENET_STD, Card
-from maibench.models.pixels import centre_crop, normalise, pad_to
+from maibench.models.pixels import centre_crop, normalise, normalise_tensor, pad_to, tensor_crop
 
 
 class TimmDetector(Detector):
@@ -65,6 +65,10 @@ class TimmDetector(Detector):
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """uint8 height x width x 3 -> float32 (3, input_size, input_size)."""
         return normalise(centre_crop(pad_to(image, self.input_size), self.input_size), self.mean, self.std)
+
+    def differentiable(self, pixels: Tensor) -> Tensor:
+        """`preprocess` in torch: float (3, height, width) in [0, 255] -> (3, input_size, input_size)."""
+        return normalise_tensor(tensor_crop(pixels, self.input_size), self.mean, self.std)
 
     def forward(self, batch: Tensor) -> Tensor:
         """(n, 3, input_size, input_size) -> (n,) logits."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +17,10 @@ from PIL import Image, ImageFilter
 from maibench.datasets.perturb import Perturbation, parse_perturbation
 from maibench.errors import ImageError, MaibenchError
 
-EVERY_KIND = ["none", "jpeg:75", "webp:80", "resize:0.5", "blur:1.0", "noise:5", "crop:0.8"]
+EVERY_KIND = [
+    "none", "jpeg:75", "webp:80", "resize:0.5", "blur:1.0", "noise:5", "crop:0.8", "longest:40", "sharpen:50", "flip:1",
+    "rot90:1",
+]  # fmt: skip
 CHAINS = st.lists(st.sampled_from(EVERY_KIND[1:]), min_size=1, max_size=3).map("+".join)
 
 
@@ -39,7 +46,7 @@ class TestParse:
     def test_spaces_make_no_other_perturbation(self):
         assert parse_perturbation(" resize:0.5 + jpeg:75 ") == parse_perturbation("resize:0.5+jpeg:75")
 
-    @pytest.mark.parametrize("name", ["sharpen:3", "JPEG:75", "", "jpeg:75+", "jpeg:75++noise:1", "75", "none+jpeg:75"])
+    @pytest.mark.parametrize("name", ["gamma:3", "JPEG:75", "", "jpeg:75+", "jpeg:75++noise:1", "75", "none+jpeg:75"])
     def test_an_unknown_kind(self, name):
         with pytest.raises(MaibenchError, match=r"unknown perturbation '.*': there are none, jpeg, webp, resize, blur"):
             parse_perturbation(name)
@@ -53,6 +60,10 @@ class TestParse:
             ("blur", ["-1", "51"]),
             ("noise", ["-1", "200"]),
             ("crop", ["0", "1.1"]),
+            ("longest", ["0", "15", "100.5", "65501"]),
+            ("sharpen", ["-1", "501", "2.5"]),
+            ("flip", ["-1", "2", "0.5"]),
+            ("rot90", ["0", "4", "1.5"]),
         ],
     )
     def test_a_value_out_of_range(self, kind, values):
@@ -120,6 +131,41 @@ class TestEachKind:
         assert disturbed("noise:1", np.full((50, 50, 3), 255, np.uint8)).min() > 235
         assert disturbed("noise:1", np.zeros((50, 50, 3), np.uint8)).max() < 20
 
+    @pytest.mark.parametrize(
+        ("size", "most", "shape"),
+        [
+            ((70, 50), 35, (25, 35, 3)),
+            ((50, 70), 35, (35, 25, 3)),
+            ((70, 50), 69, (49, 69, 3)),  # 49.29
+            ((2000, 100), 1080, (54, 1080, 3)),
+            ((2000, 10), 16, (1, 16, 3)),  # a pixel at least is left
+        ],
+    )
+    def test_longest_shrinks_to_that_side(self, texture, size, most, shape):
+        pixels = texture(size, 1)
+        expected = Image.fromarray(pixels).resize((shape[1], shape[0]), Image.Resampling.LANCZOS)
+        np.testing.assert_array_equal(disturbed(f"longest:{most}", pixels), np.asarray(expected))
+
+    @pytest.mark.parametrize("most", [70, 71, 1080])
+    def test_longest_never_enlarges(self, photo, most):
+        np.testing.assert_array_equal(disturbed(f"longest:{most}", photo), photo)
+
+    @pytest.mark.parametrize("percent", [1, 30, 50, 150])
+    def test_sharpen_adds_the_difference_from_the_blurred_image(self, photo, percent):
+        blurred = np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(1))).astype(int)
+        added = np.trunc((photo.astype(int) - blurred) * percent / 100)
+        np.testing.assert_array_equal(disturbed(f"sharpen:{percent}", photo), np.clip(photo + added, 0, 255))
+
+    def test_sharpen_by_nothing(self, photo):
+        np.testing.assert_array_equal(disturbed("sharpen:0", photo), photo)
+
+    def test_flip_and_rot90_move_pixels_and_change_none(self, photo):
+        np.testing.assert_array_equal(disturbed("flip:0", photo), photo[::-1])
+        np.testing.assert_array_equal(disturbed("flip:1", photo), photo[:, ::-1])
+        np.testing.assert_array_equal(disturbed("rot90:1", photo), photo.transpose(1, 0, 2)[::-1])  # anticlockwise
+        np.testing.assert_array_equal(disturbed("rot90:2", photo), photo[::-1, ::-1])
+        np.testing.assert_array_equal(disturbed("rot90:3", photo), photo[::-1].transpose(1, 0, 2))
+
     @pytest.mark.parametrize(("name", "shape"), [("webp:80", (2, 17_000, 3)), ("jpeg:80", (2, 66_000, 3))])
     def test_an_image_that_the_codec_cannot_hold_is_a_failed_image(self, name, shape):
         with pytest.raises(ImageError, match=rf"{shape[1]} x 2 pixels cannot be stored as (WEBP|JPEG)"):
@@ -136,6 +182,27 @@ class TestPromises:
         # PCG64 seeded with sha256 of "id:0:noise:5.0", worked out apart from the package
         row = disturbed("noise:5", np.full((1, 3, 3), 128, np.uint8), "id").ravel().tolist()
         assert row == [135, 132, 130, 129, 128, 122, 124, 123, 120]
+
+    def test_threads_and_order_have_no_effect(self, texture):
+        """The same image under the same id, among others, in any order and from any thread."""
+        jobs = [(name, texture((60, 50), seed), f"image-{seed}") for name in EVERY_KIND for seed in range(3)]
+        expected = [disturbed(*job) for job in jobs]
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda job: disturbed(*job), reversed(jobs)))
+        for alone, among_others in zip(expected, reversed(results), strict=True):
+            np.testing.assert_array_equal(alone, among_others)
+
+    def test_another_process_disturbs_alike(self, photo, tmp_path):
+        np.save(tmp_path / "photo.npy", photo)
+        program = (
+            "import sys, hashlib, numpy as np; from maibench.datasets.perturb import parse_perturbation\n"
+            "photo = np.load(sys.argv[1])\n"
+            "for name in sys.argv[2:]:\n"
+            "    print(hashlib.sha256(parse_perturbation(name)(photo, 'id').tobytes()).hexdigest())"
+        )
+        command = [sys.executable, "-c", program, str(tmp_path / "photo.npy"), *EVERY_KIND]
+        there = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert there == [hashlib.sha256(disturbed(name, photo).tobytes()).hexdigest() for name in EVERY_KIND]
 
     def test_images_get_noise_of_their_own(self, photo):
         noises = [disturbed("noise:5", photo, image_id) for image_id in ("a", "b")]

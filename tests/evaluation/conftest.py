@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,3 +40,29 @@ def greys(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return folder / "manifest.csv"
 
     return make
+
+
+@pytest.fixture
+def compile_paper(tmp_path: Path) -> Callable[[str], str]:
+    """compile_paper(the text of a table.tex) -> pdflatex' log of a two-column paper that has nothing else in it.
+
+    Skips where pdflatex or siunitx is missing (Debian: texlive-latex-extra, texlive-science); fails where LaTeX does.
+    """
+    if not shutil.which("pdflatex"):
+        pytest.skip("pdflatex is not installed")
+    for package in ("booktabs.sty", "siunitx.sty"):
+        if not subprocess.run(["kpsewhich", package], capture_output=True).stdout.strip():
+            pytest.skip(f"LaTeX has no {package}")
+
+    def compile_(text: str) -> str:
+        (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+        (tmp_path / "paper.tex").write_text(
+            r"\documentclass[twocolumn]{article}\usepackage{booktabs,siunitx}"
+            r"\begin{document}\input{table}\clearpage the end\end{document}"
+        )
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return (tmp_path / "paper.log").read_text(errors="replace")
+
+    return compile_

@@ -1,14 +1,37 @@
-"""The fitted threshold against brute force, and the rule that applies it."""
+"""The fitted thresholds against brute force and scikit-learn, and the rules that apply them."""
 
 import math
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import logit
+from sklearn.metrics import roc_curve
 
+from maibench.evaluation import metrics
+from maibench.evaluation.evaluated import Evaluated
+from maibench.evaluation.frames import COLUMNS
 from maibench.evaluation.metrics import balanced_accuracy
-from maibench.evaluation.thresholds import accuracy_at, fit_threshold
+from maibench.evaluation.thresholds import (
+    RULES,
+    accuracy_at,
+    equal_error_threshold,
+    fit_threshold,
+    fitted_thresholds,
+    fpr_threshold,
+    operating_points,
+    rates_at,
+)
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
 
 
 def sigmoid(logit):
@@ -95,3 +118,127 @@ def test_accuracy_at_is_strict_and_compares_in_logits():
 def test_accuracy_at_without_threshold_or_images():
     assert math.isnan(accuracy_at(np.array([0, 1]), np.zeros(2), math.nan))
     assert math.isnan(accuracy_at(np.array([], dtype=int), np.array([]), 0.5))
+
+
+def test_rates_at_one_half_are_the_metrics():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 300)
+    logits = np.round(rng.normal(labels, 1), 1)
+    names = ("accuracy", "balanced_accuracy", "tpr", "tnr")
+    assert rates_at(labels, logits, 0.5) == {name: getattr(metrics, name)(labels, logits) for name in names}
+
+
+def test_rates_of_one_class():
+    rates = rates_at(np.array([1, 1, 1]), np.array([-1.0, 1.0, np.inf]), 0.5)
+    assert rates["accuracy"] == rates["tpr"] == 2 / 3
+    assert math.isnan(rates["tnr"]) and math.isnan(rates["balanced_accuracy"])
+
+
+def rates(labels, logits, threshold):
+    """FPR and miss rate of score > threshold."""
+    found = rates_at(labels, logits, threshold)
+    return 1 - found["tnr"], 1 - found["tpr"]
+
+
+scored = st.lists(st.tuples(st.integers(0, 1), st.integers(-8, 8)), max_size=40).map(
+    lambda rows: np.array([(0, 0), (1, 3), *rows], dtype=np.int64).T
+)
+
+
+@given(scored)
+def test_no_cut_is_nearer_to_equal_errors(data):
+    labels, logits = data[0], data[1].astype(float)
+    fpr, miss = rates(labels, logits, equal_error_threshold(labels, logits))
+    distinct = np.unique(logits)
+    for cut in [distinct[0] - 1, *((distinct[1:] + distinct[:-1]) / 2), distinct[-1] + 1]:
+        other_fpr, other_miss = rates(labels, logits, sigmoid(cut))
+        assert abs(fpr - miss) <= abs(other_fpr - other_miss) + 1e-12
+        if abs(fpr - miss) == pytest.approx(abs(other_fpr - other_miss), abs=1e-12):
+            assert fpr + miss <= other_fpr + other_miss + 1e-12
+
+
+def test_equal_error_where_the_roc_meets_the_diagonal():
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1], 2000)
+    logits = rng.normal(labels * 2 - 1, 1.0)
+    fpr, miss = rates(labels, logits, equal_error_threshold(labels, logits))
+    assert fpr == miss == pytest.approx(metrics.eer(labels, logits))
+    assert logit(equal_error_threshold(labels, logits)) == pytest.approx(0, abs=0.1)
+
+
+@given(scored, st.sampled_from([5, 10, 30]))
+def test_the_lowest_cut_with_few_enough_false_positives(data, percent):
+    labels, logits = np.append(data[0], np.zeros(20, dtype=np.int64)), np.append(data[1], np.arange(20) % 7 - 3.0)
+    threshold = fpr_threshold(labels, logits, percent)
+    assert rates(labels, logits, threshold)[0] <= percent / 100 + 1e-12
+    assert rates(labels, logits, threshold - 1e-12)[0] > percent / 100 + 1e-12
+
+
+@pytest.mark.parametrize("percent", [1, 5])
+def test_on_its_own_data_the_rule_has_the_tpr_at_that_fpr(percent):
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 2, 3000)
+    logits = np.round(rng.normal(labels, 1), 2)
+    threshold = fpr_threshold(labels, logits, percent)
+    assert rates_at(labels, logits, threshold)["tpr"] == metrics.tpr_at_fpr(labels, logits, percent)
+    fpr, hit_rate, _ = roc_curve(labels, logits)
+    assert rates_at(labels, logits, threshold)["tpr"] == hit_rate[fpr <= percent / 100].max()
+
+
+@pytest.mark.parametrize("far", [-np.inf, -800.0, -40.0, 30.0, 36.9, 500.0, np.inf])
+def test_false_positives_stay_few_at_the_far_ends(far):
+    labels, logits = np.zeros(100, dtype=int), np.full(100, far)
+    assert rates(labels, logits, fpr_threshold(labels, logits, 1))[0] <= 0.01
+
+
+def test_too_few_real_images_for_a_rate():
+    labels, logits = np.repeat([0, 1], [99, 500]), np.zeros(599)
+    assert math.isnan(fpr_threshold(labels, logits, 1))
+    assert not math.isnan(fpr_threshold(np.append(labels, 0), np.append(logits, 0.0), 1))
+    assert math.isnan(fpr_threshold(np.array([1]), np.zeros(1), 5))
+
+
+def evaluated(labels, logits, validation):
+    images = pd.DataFrame({
+        "path": [f"{i:04d}" for i in range(len(labels))], "label": labels, "generator": "g", "source": "s",
+        "own_source": False,
+    })  # fmt: skip
+    return Evaluated(images, logits, validation=validation)
+
+
+def test_operating_points_are_fitted_on_validation_and_applied_to_every_perturbation():
+    rng = np.random.default_rng(7)
+    labels, fitting = rng.integers(0, 2, 400), rng.integers(0, 2, 300)
+    logits = rng.normal(labels * 2, 1)
+    validation = rng.normal(fitting * 2, 1)
+    lacking = np.where(rng.random(400) < 0.5, np.nan, logits - 1)
+    keys = {("d", "none"): logits, ("d", "blur:1"): lacking, ("bare", "none"): logits}
+    here = evaluated(labels, keys, {"d": (fitting, validation)})
+    table = operating_points(here)
+    assert list(table.columns) == list(COLUMNS["thresholds"])
+    assert table["rule"].tolist() == [*RULES, *RULES, "P = 0.5"]
+    clean, blurred = (
+        table[(table["detector"] == "d") & (table["perturbation"] == name)] for name in ("none", "blur:1")
+    )
+    assert clean["threshold"].tolist() == blurred["threshold"].tolist()
+    assert clean["threshold"].tolist() == [
+        0.5, fit_threshold(fitting, validation), equal_error_threshold(fitting, validation),
+        fpr_threshold(fitting, validation, 1), fpr_threshold(fitting, validation, 5),
+    ]  # fmt: skip
+    n_real = int((fitting == 0).sum())
+    assert clean["n_validation"].tolist() == [0, 300, 300, n_real, n_real]
+    scored = ~np.isnan(lacking)
+    for row in blurred.to_dict("records"):
+        assert row["accuracy"] == accuracy_at(labels[scored], lacking[scored], row["threshold"])
+        assert row["tpr"] == rates_at(labels[scored], lacking[scored], row["threshold"])["tpr"]
+    assert fitted_thresholds(here) == {"d": fit_threshold(fitting, validation)}
+
+
+def test_operating_points_of_little():
+    one_class = {"d": (np.zeros(120, dtype=np.int64), np.linspace(-1, 1, 120))}
+    table = operating_points(evaluated(np.array([0, 1]), {("d", "none"): np.full(2, np.nan)}, one_class))
+    assert table.set_index("rule")["threshold"].isna().tolist() == [False, True, True, False, False]
+    assert table[["accuracy", "balanced_accuracy", "tpr", "tnr"]].isna().all(axis=None)
+    assert math.isnan(fitted_thresholds(evaluated(np.array([0]), {}, one_class))["d"])
+    empty = operating_points(evaluated(np.array([], dtype=np.int64), {}, {}))
+    assert empty.empty and list(empty.columns) == list(COLUMNS["thresholds"])

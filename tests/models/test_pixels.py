@@ -1,10 +1,11 @@
 """Pad, crop, normalise: against index arithmetic."""
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maibench.models.pixels import centre_crop, normalise, pad_to
+from maibench.models.pixels import centre_crop, normalise, normalise_tensor, pad_to, tensor_crop
 
 SIDES = st.integers(1, 40)
 
@@ -51,3 +52,21 @@ def test_normalise():
     assert str(tensor.dtype) == "torch.float32"
     assert tensor.is_contiguous()
     np.testing.assert_allclose(tensor.numpy(), ((image / 255 - mean) / std).transpose(2, 0, 1), atol=1e-6)
+
+
+@given(SIDES, SIDES, SIDES)
+@settings(deadline=None)
+def test_tensor_crop_shows_the_same_pixels(height, width, size):
+    image = coordinates(height, width)
+    expected = centre_crop(pad_to(image, size), size)
+    cropped = tensor_crop(torch.from_numpy(image).permute(2, 0, 1), size)
+    np.testing.assert_array_equal(cropped.permute(1, 2, 0), expected)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_normalise_tensor_is_normalise(seed):
+    image = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    result = normalise_tensor(torch.from_numpy(image).permute(2, 0, 1).float(), mean, std)
+    torch.testing.assert_close(result, normalise(image, mean, std), rtol=1e-6, atol=1e-6)

@@ -67,6 +67,59 @@ def overlap_crops(image: NDArray[np.uint8], config: VisionConfig) -> tuple[NDArr
     return crops, (rows, columns)
 
 
+def overlap_crops_tensor(pixels: Tensor, config: VisionConfig) -> tuple[Tensor, Tiling]:
+    """`overlap_crops` in torch: float (3, height, width) in [0, 255] -> float (1 + rows x columns, size, size, 3).
+
+    The values are those of `overlap_crops`, exactly, on the pixels rounded to whole numbers; the gradients are those of
+    Lanczos resizing without rounding to levels: backward pass differentiable approximation (Athalye et al. 2018, arXiv
+    1802.00420).
+    """
+    whole = pixels.detach().round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).contiguous()
+    crops, (rows, columns) = overlap_crops(whole.numpy(), config)
+    exact = torch.from_numpy(crops).to(pixels)
+    size = config.crop_size
+    soft = [lanczos(pixels, size, size)]
+    if (rows, columns) == (1, 1):
+        soft *= 2
+    else:
+        margins = 2 * config.overlap_margin * config.enc_patch_size
+        step = size - margins
+        large = lanczos(pixels, rows * step + margins, columns * step + margins)
+        soft += [
+            large[:, row * step : row * step + size, column * step : column * step + size]
+            for row in range(rows)
+            for column in range(columns)
+        ]
+    smooth = torch.stack(soft).permute(0, 2, 3, 1)
+    return smooth + (exact - smooth).detach(), (rows, columns)
+
+
+def lanczos(pixels: Tensor, height: int, width: int) -> Tensor:
+    """(3, h, w) -> (3, height, width), float in [0, 255]: Pillow's Lanczos resizing, but for rounding to levels."""
+    down, across = (
+        torch.from_numpy(lanczos_weights(before, after)).to(pixels)
+        for before, after in zip(pixels.shape[1:], (height, width), strict=True)
+    )
+    return (down @ (pixels @ across.T).clamp(0, 255)).clamp(0, 255)  # Pillow cuts what overshoots after each pass
+
+
+def lanczos_weights(before: int, after: int) -> NDArray[np.float64]:
+    """(after, before): how much each of `before` pixels in a row counts for each of `after`; rows sum to 1.
+
+    The filter of Pillow (src/libImaging/Resample.c, read): sinc(x) sinc(x / 3) within 3 pixels of the smaller scale.
+    """
+    scale = before / after
+    stretch = max(scale, 1.0)
+    centres = (np.arange(after)[:, None] + 0.5) * scale
+    first = np.maximum(np.floor(centres - 3 * stretch + 0.5), 0)
+    last = np.minimum(np.floor(centres + 3 * stretch + 0.5), before)
+    columns = np.arange(before)[None, :]
+    distances = (columns - centres + 0.5) / stretch
+    weights = np.where(np.abs(distances) < 3, np.sinc(distances) * np.sinc(distances / 3), 0.0)
+    weights *= (columns >= first) & (columns < last)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def stitch(tiles: Tensor, tiling: Tiling, margin: int) -> Tensor:
     """(rows x columns, grid, grid, dim) features of overlapping tiles -> one (height, width, dim) map.
 

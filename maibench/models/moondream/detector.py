@@ -111,14 +111,18 @@ class Moondream(Detector):
 
     def preprocess(self, image: Pixels) -> Any:
         """uint8 height x width x 3 -> its crops and tiling. Raises ImageError for less than a patch a side."""
-        patch = self.checkpoint.settings.vision.enc_patch_size
         if not isinstance(image, np.ndarray):
             raise ImageError(f"expected a uint8 array, height x width x 3, got a {type(image).__name__}")
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ImageError(f"expected uint8 height x width x 3, got {image.dtype} {list(image.shape)}")
-        if min(image.shape[:2]) < patch:
-            raise ImageError(f"{image.shape[1]} x {image.shape[0]} pixels: smaller than a patch of {patch} x {patch}")
+        self._check_size(*image.shape[:2])
         return self.model.crop(image)
+
+    def differentiable(self, pixels: Tensor) -> Any:
+        """`preprocess` for float (3, height, width) pixels in [0, 255], with gradients: the crops are exactly those of
+        the rounded pixels, the gradients those of a Lanczos resizing that does not round."""
+        self._check_size(*pixels.shape[1:])
+        return self.model.crop_tensor(pixels)
 
     def collate(self, items: Sequence[Any]) -> Images:
         """Crops of all images in one batch, whatever their tilings."""
@@ -241,6 +245,11 @@ class Moondream(Detector):
 
         save_adapter(self.model, self.lora, folder)
         return {"base_sha256": self.checkpoint.sha256}
+
+    def _check_size(self, height: int, width: int) -> None:
+        patch = self.checkpoint.settings.vision.enc_patch_size
+        if min(height, width) < patch:
+            raise ImageError(f"{width} x {height} pixels: smaller than a patch of {patch} x {patch}")
 
     def _next_token(self, batch: Images, prompt_ids: Sequence[int]) -> Tensor:
         if torch.is_grad_enabled():

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache, PhiConfig, PhiForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
 from maibench.models.moondream.config import MoondreamConfig
-from maibench.models.moondream.crops import Tiling, overlap_crops, stitch
+from maibench.models.moondream.crops import Tiling, overlap_crops, overlap_crops_tensor, stitch
 
 CROPS_AT_ONCE = {"cpu": 8, "cuda": 128}
 """Crops that go through the encoder together; bounds the memory of batches of tiled images."""
@@ -85,6 +85,11 @@ class MoondreamModel(nn.Module):
         """One uint8 height x width x 3 image -> its distinct crops and its tiling, as `Images` wants them."""
         crops, tiling = overlap_crops(image, self.settings.vision)
         return torch.from_numpy(crops[:1] if tiling == (1, 1) else crops), tiling
+
+    def crop_tensor(self, pixels: Tensor) -> tuple[Tensor, Tiling]:
+        """`crop` for float (3, height, width) pixels in [0, 255], with gradients; see `overlap_crops_tensor`."""
+        crops, tiling = overlap_crops_tensor(pixels, self.settings.vision)
+        return (crops[:1] if tiling == (1, 1) else crops), tiling
 
     @staticmethod
     def stack(cropped: Sequence[tuple[Tensor, Tiling]]) -> Images:

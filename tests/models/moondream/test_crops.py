@@ -9,9 +9,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from maibench.models.moondream.config import VisionConfig
-from maibench.models.moondream.crops import overlap_crops, select_tiling, stitch
+from maibench.models.moondream.crops import (
+    lanczos,
+    lanczos_weights,
+    overlap_crops,
+    overlap_crops_tensor,
+    select_tiling,
+    stitch,
+)
 
 VISION = VisionConfig()
 SIDES = st.integers(1, 5000)
@@ -115,3 +123,41 @@ def test_margins_at_a_seam_are_dropped_on_both_sides():
     assert found.shape == (8, 8)
     assert torch.equal(found[0], torch.tensor([0.0] * 4 + [1.0] * 4))
     assert torch.equal(found[:, 0], torch.tensor([0.0] * 4 + [2.0] * 4))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [((256, 256), (378, 378)), ((900, 1300), (378, 644)), ((30, 50), (700, 20))]
+)
+def test_lanczos_is_pillows_but_for_rounding(texture, before, after):
+    image = texture((before[1], before[0]), 2)
+    expected = np.asarray(Image.fromarray(image).resize((after[1], after[0]), Image.Resampling.LANCZOS))
+    result = lanczos(torch.from_numpy(image).permute(2, 0, 1).double(), *after).permute(1, 2, 0).numpy()
+    assert np.abs(result - expected).max() < 2  # Pillow rounds to levels after each of its two passes
+
+
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_lanczos_keeps_what_is_even(before, after):
+    np.testing.assert_allclose(lanczos_weights(before, after).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (500, 400), (900, 1300)])
+def test_crops_with_gradients_are_the_crops(texture, size):
+    image = texture(size, 3)
+    pixels = torch.from_numpy(image).permute(2, 0, 1).float().requires_grad_()
+    expected, tiling = overlap_crops(image, VISION)
+    crops, found = overlap_crops_tensor(pixels, VISION)
+    assert found == tiling
+    np.testing.assert_array_equal(crops.detach(), expected)
+    (gradient,) = torch.autograd.grad(crops.sum(), pixels)
+    assert (gradient != 0).float().mean() > 0.99
+
+
+def test_every_tile_has_gradients_of_its_own(texture):
+    """The last tile hangs on the lower right corner, the first on the upper left one, never on both."""
+    pixels = torch.from_numpy(texture((900, 700), 4)).permute(2, 0, 1).float().requires_grad_()
+    crops, (rows, columns) = overlap_crops_tensor(pixels, VISION)
+    assert rows * columns > 1
+    for tile, near, far in ((crops[1], (0, 0), (-1, -1)), (crops[-1], (-1, -1), (0, 0))):
+        (gradient,) = torch.autograd.grad(tile.sum(), pixels, retain_graph=True)
+        assert gradient[:, near[0], near[1]].abs().sum() > 0
+        assert gradient[:, far[0], far[1]].abs().sum() == 0
