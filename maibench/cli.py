@@ -128,7 +128,7 @@ def report(
         if len(folders) == 1 and out is None:
             from maibench.evaluation.report import write_report
 
-            _show_summary(folders[0], write_report(folders[0], settings))
+            _show_summary(folders[0], write_report(folders[0], settings), settings.get("table"))
         else:
             from maibench.evaluation.merge import merge_reports
 
@@ -254,14 +254,24 @@ def compare_main() -> None:
     front_door()
 
 
-def _show_summary(folder: Path, summary: Any) -> None:
+def _show_summary(folder: Path, summary: Any, table: Any = None) -> None:
     from rich.console import Console
 
     from maibench.evaluation.run import read_run
-    from maibench.evaluation.tables import terminal
+    from maibench.evaluation.tables import style_of, terminal
 
-    Console().print(terminal(summary, read_run(folder)))
+    run = read_run(folder)
+    Console().print(terminal(summary, run, style_of(run, table)))
     _say(f"tables, figures and the page are in {folder} (open report.html)")
+
+
+def _show_merged(merged: Any, table: Any) -> None:
+    from rich.console import Console
+
+    from maibench.evaluation.merged_tables import terminal
+
+    Console().print(terminal(merged, table))
+    _say(f"the merged tables are in {merged.folder}")
 
 
 def _say(text: str) -> None:

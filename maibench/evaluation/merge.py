@@ -56,7 +56,7 @@ class Merged:
 
 def merge_reports(folders: Sequence[Path], out: Path, settings: dict[str, Any] | None = None) -> Merged:
     """Merge the reports of several runs into `out`: merged.csv, spread.csv, ranks.csv, rank_stability.csv, table.md,
-    table.tex and merged.json.
+    table.tex, merged.json, and the figure of the ranks where there are any.
 
     Runs on the same data (name, fingerprint and split in run.json; the folder's name where there is none) are repeats
     where they have a detector of the same label; one that has the same fingerprint and the same numbers is the same run
@@ -67,6 +67,7 @@ def merge_reports(folders: Sequence[Path], out: Path, settings: dict[str, Any] |
     Raises MaibenchError for a folder given twice, one without predictions, runs under different perturbations, and an
     `out` that holds anything but a merged report.
     """
+    from maibench.evaluation.figures import plot_ranks
     from maibench.evaluation.merged_tables import merged_tables, write_tables
 
     settings = settings or {}
@@ -87,6 +88,7 @@ def merge_reports(folders: Sequence[Path], out: Path, settings: dict[str, Any] |
         _write_csv(getattr(merged, name), out / f"{name}.csv")
     _write_csv(merged.frame, out / "merged.csv")
     write_tables(tables, out)
+    plot_ranks(merged.as_summary(), out)
     return merged
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from maibench.evaluation.bootstrap import MIN_SOURCES
+from maibench.evaluation.comparisons import notes as notes_on_comparisons
 from maibench.evaluation.evaluated import Split
 from maibench.evaluation.frames import Summary
 
@@ -23,6 +24,7 @@ def write_notes(summary: Summary, split: Split) -> list[str]:
         *_notes_on_images(images.loc[evaluated.loc[evaluated["scored"], "image"].unique()]),
         *(f"no interval: {text.removeprefix('none: ')}" for text in present["interval"] if text.startswith("none")),
         *_notes_on_certainty(present),
+        *notes_on_comparisons(summary.comparisons),
         *_notes_on_generators(per_generator, present),
         *_notes_on_classes(present, images),
         *_notes_on_tpr_at_fpr(present),

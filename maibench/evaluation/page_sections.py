@@ -85,9 +85,7 @@ def sections(summary: Summary, run: dict, folder: Path, data: dict, style: Table
         return [Block("grid", item.table, item.title, item.notes) for name in names if (item := tables.pop(name, None))]
 
     found = [
-        Section(
-            "results", "Results", [Block("grid", main_table(summary, style)), *_lines(remarks(summary, run, style))]
-        ),
+        Section("results", "Results", [_main(summary, run, style)]),
         Section(
             "roc",
             "ROC and thresholds",

@@ -21,17 +21,16 @@ ALWAYS = ("metrics", "per_generator", "comparisons", "roc")
 def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summary:
     """Make every table, figure and page of a run's folder from its predictions.
 
-    A folder that holds nothing but predictions/<detector>/*.parquet is enough. settings: `resamples`, `interval` and
-    `table` (keys of RunConfig) in place of what the run asked for. Raises MaibenchError when there are no predictions.
+    A folder that holds nothing but predictions/<detector>/*.parquet is enough. settings: `resamples` and
+    `interval` (keys of RunConfig) in place of what the run asked for, and `table`, changes to how its tables look. Raises MaibenchError when there are no predictions.
     """
-    from maibench.config import TableConfig
     from maibench.evaluation.figures import plot_all
     from maibench.evaluation.page import write_page
-    from maibench.evaluation.tables import latex, markdown
+    from maibench.evaluation.tables import latex, markdown, style_of
 
     run = _run_of(folder)
     summary = summarise_folder(folder, run, settings or {})
-    style = TableConfig.model_validate(_setting("table", run, settings or {}, {}))
+    style = style_of(run, (settings or {}).get("table"))
     make_folder(folder)
     for name, frame in summary.frames().items():
         file = folder / f"{name}.csv"
@@ -42,7 +41,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     write_text(folder / "table.md", markdown(summary, run, style))
     write_text(folder / "table.tex", latex(summary, run, style))
     plot_all(summary, folder)
-    write_page(summary, run, folder)
+    write_page(summary, run, folder, style)
     return summary
 
 

@@ -130,10 +130,11 @@ def latex_of(tables: list[Titled], label: str, before: list[str]) -> str:
     return LATEX_NEEDS + "\n\n".join([*before, *floats]) + "\n"
 
 
-def style_of(run: dict) -> TableConfig:
-    """How a run asked for its tables; raises MaibenchError where its run.json says what is none."""
+def style_of(run: dict, changes: dict | None = None) -> TableConfig:
+    """How a run asked for its tables, with `changes` on top; raises MaibenchError where its run.json says what is
+    none."""
     try:
-        return TableConfig.model_validate((run.get("config") or {}).get("table") or {})
+        return TableConfig.model_validate({**((run.get("config") or {}).get("table") or {}), **(changes or {})})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

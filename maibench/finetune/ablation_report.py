@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from maibench.evaluation.drawing import drawable, save_pictures, style
-from maibench.evaluation.table_formats import EMPTY, Cell, Table, latex_table, markdown_table
+from maibench.evaluation.table_formats import EMPTY, LATEX_NEEDS, Cell, Table, latex_table, markdown_table
 from maibench.files import write_text, write_whole
 
 COLUMNS = ("point", "seed", "measure", "on", "value")
@@ -28,7 +28,7 @@ def write_ablation(title: str, values: pd.DataFrame, missing: dict[str, str], ou
     notes = [_legend(values), *(f"{training}: {why}" for training, why in missing.items())]
     lines = [f"**{title}**", "", markdown_table(table), "", *(f"- {note}" for note in notes)]
     write_text(out / "table.md", "\n".join(lines) + "\n")
-    write_text(out / "table.tex", latex_table(table, title, "tab:ablation", notes))
+    write_text(out / "table.tex", LATEX_NEEDS + latex_table(table, title, "tab:ablation", notes))
     if len(summary):
         _plot(title, values, summary, out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,9 +117,18 @@ def plot_all(summary: Summary, folder: str | Path) -> dict[str, list[Path]]:
 
     Pictures of an earlier report in the folder that have no data now are removed. Same numbers, same bytes.
     """
+    return _plot(FIGURES, summary, folder)
+
+
+def plot_ranks(summary: Summary, folder: str | Path) -> dict[str, list[Path]]:
+    """The same with the figure of the ranks alone, for reports that have no other."""
+    return _plot([picture for picture in FIGURES if picture.name == "ranks"], summary, folder)
+
+
+def _plot(pictures: Iterable[Picture], summary: Summary, folder: str | Path) -> dict[str, list[Path]]:
     written = {}
     with style():
-        for picture in FIGURES:
+        for picture in pictures:
             figure = picture.draw(summary)
             if figure is None:
                 for path in picture_paths(folder, picture.name):

@@ -120,7 +120,7 @@ def _cells(axes, grid: _Grid, limits: tuple[float, float]) -> Any:
     for (i, j), value in np.ndenumerate(grid.values):
         known = bool(np.isfinite(value))
         text = f"{value:.2f}{grid.marks[i, j]}" if known else EMPTY
-        shade = "white" if known and _luminance(mesh.to_rgba(value)) < 0.4 else "black"
+        shade = "white" if known and _is_dark(mesh.to_rgba(value)) else "black"
         axes.text(j + 0.5, i + 0.52, text, ha="center", va="center", fontsize=SMALL, color=shade)
     turned = {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if _is_turned(grid) else {}
     axes.set_xticks(
@@ -147,6 +147,8 @@ def _longest(grid: _Grid) -> float:
     return max(text_width(fitting(name, _NAME, SMALL), SMALL) for name in grid.columns)
 
 
-def _luminance(colour: tuple[float, ...]) -> float:
-    """Of an RGB colour, from 0 to 1 (ITU-R BT.709, without its gamma)."""
-    return 0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]
+def _is_dark(colour: tuple[float, ...]) -> bool:
+    """Whether white contrasts more with an sRGB colour than black does (WCAG 2.2, relative luminance)."""
+    parts = np.array(colour[:3])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722)) < 0.179

@@ -39,15 +39,20 @@ def hashes(written):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for paths in written.values() for path in paths}
 
 
-def visible_texts(figure):
-    """Texts with what they cover; turned ones, whose boxes are mostly empty, are left out."""
-    renderer = figure._get_renderer()
+def drawn_texts(figure, monkeypatch):
+    """Texts that are drawn, with what they cover; turned ones, whose boxes are mostly empty, are left out."""
     found = []
-    for text in figure.findobj(matplotlib.text.Text):
-        if text.get_visible() and text.get_text().strip() and text.get_rotation() % 90 == 0:
-            box = text.get_window_extent(renderer)
-            if box.width > 0:
-                found.append((text, box))
+    write = matplotlib.text.Text.draw
+
+    def record(self, renderer):
+        if self.get_visible() and self.get_text().strip() and self.get_rotation() % 90 == 0:
+            found.append((self, self.get_window_extent(renderer)))
+        write(self, renderer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(matplotlib.text.Text, "draw", record)
+        figure.set_layout_engine("none")
+        figure.draw_without_rendering()
     return found
 
 
@@ -133,9 +138,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_figures_are_readable_in_print(case, summary, draw):
+def test_figures_are_readable_in_print(case, summary, draw, monkeypatch):
     for name, figure in draw(summary(**CASES[case])).items():
-        texts = visible_texts(figure)
+        texts = drawn_texts(figure, monkeypatch)
         assert texts, name
         assert min(text.get_fontsize() for text, _ in texts) >= 7, name
         for (one, a), (other, b) in combinations(texts, 2):
@@ -146,7 +151,7 @@ def test_figures_are_readable_in_print(case, summary, draw):
 
 
 def test_no_text_of_the_data_is_in_an_svg(summary, tmp_path):
-    written = plot_all(summary(detectors=HOSTILE, generators=crowd(9)), tmp_path)
+    written = plot_all(summary(detectors=HOSTILE[:4], generators=HOSTILE[4:]), tmp_path)
     assert len(written) == len(NAMES)
     for paths in written.values():
         svg = paths[0].read_text("utf-8")
