@@ -60,8 +60,8 @@ def compare(
     perturb: Annotated[
         str | None,
         typer.Option(
-            help="jpeg:75, webp:80, resize:0.5, blur:1, noise:5, crop:0.8, chains with +; comma-separated; "
-            "none is always among them."
+            help="jpeg:75, resize:0.5, blur:1, noise:5, crop:0.8, chains as resize:0.5+jpeg:75; suites social, codec, "
+            "geometry, paper or FILE.yaml; attack:fgsm:2, attack:pgd:2 (in 255ths); comma-separated, none is always there."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with the same keys; flags override it.")] = None,
@@ -132,7 +132,27 @@ def report(
         else:
             from maibench.evaluation.merge import merge_reports
 
-            _show_merged(merge_reports(folders, out or Path("results") / "merged", settings))
+            _show_merged(merge_reports(folders, out or Path("results") / "merged", settings), settings.get("table"))
+
+
+@app.command("app")
+def serve(
+    models: Annotated[str, typer.Option(help="SPEC or LABEL=SPEC, comma-separated.")] = "bailu,mai_cnn,moondream",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="LABEL.option=value for a detector's option.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    port: Annotated[int, typer.Option(help="0 for any that is free.")] = 7860,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.", show_default=False)] = False,
+) -> None:
+    """A page on this machine: drop images, see what every detector says of them. Nothing leaves the machine."""
+    with exit_codes("stopped"):
+        from maibench.app import run_app
+        from maibench.config import parse_setting, split_list
+
+        options: dict[str, dict[str, Any]] = {}
+        for key, value in map(parse_setting, set_ or []):
+            label, _, option = key.rpartition(".")
+            options.setdefault(label, {})[option] = value
+        run_app(split_list(models), options, device, port=port, open_browser=open_)
 
 
 @app.command()

@@ -143,15 +143,31 @@ def too_few(n_sources: int) -> str:
     return f"none: {n_sources} {'source' if n_sources == 1 else 'sources'}, fewer than {MIN_SOURCES}"
 
 
-def percentile_interval(draws: Floats) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of resampled values (resamples,), NaN left out; (NaN, NaN) if none is left."""
-    lo, hi = percentile_intervals(np.asarray(draws, dtype=np.float64)[:, None])[0]
+def tails(n_sources: float = math.inf) -> tuple[float, float]:
+    """The shares of resamples that bound a 95 % interval: 2.5 and 97.5 % for many sources, further out for few.
+
+    Percentiles of S sources are too close by sqrt((S - 1) / S), and by what Student's t with S - 1 degrees of freedom
+    has over the normal distribution; Hesterberg's expanded percentile interval (The American Statistician 69, 2015,
+    section 5.3) makes up for both. At 300 sources it is 2.44 and 97.56 %, at 10 it is 0.86 and 99.14 %.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if not 2 <= n_sources < math.inf:
+        return 0.025, 0.975
+    low = float(ndtr(stdtrit(n_sources - 1, 0.025) * math.sqrt(n_sources / (n_sources - 1))))
+    return low, 1 - low
+
+
+def percentile_interval(draws: Floats, n_sources: float = math.inf) -> tuple[float, float]:
+    """The 95 % interval from resampled values (resamples,), NaN left out, by the percentiles of `tails`; (NaN, NaN) if
+    none is left."""
+    lo, hi = percentile_intervals(np.asarray(draws, dtype=np.float64)[:, None], n_sources)[0]
     return float(lo), float(hi)
 
 
-def percentile_intervals(draws: Floats) -> Floats:
+def percentile_intervals(draws: Floats, n_sources: float = math.inf) -> Floats:
     """The same for every column of (resamples, k): (k, 2). Infinite values are allowed."""
-    return np.stack([_quantiles(draws, share) for share in (0.025, 0.975)], axis=1)
+    return np.stack([_quantiles(draws, share) for share in tails(n_sources)], axis=1)
 
 
 def bca_interval(draws: Floats, value: float, jackknife: Floats) -> tuple[float, float]:

@@ -99,7 +99,7 @@ class _Paired:
         drawn = {"accuracy": self._accuracy(a, b, common), "auc": self._auc(a, common) - self._auc(b, common)}
         for metric, draws in drawn.items():
             delta = row[f"delta_{metric}"]
-            row[f"delta_{metric}_lo"], row[f"delta_{metric}_hi"] = percentile_interval(draws)
+            row[f"delta_{metric}_lo"], row[f"delta_{metric}_hi"] = percentile_interval(draws, n_sources)
             row[f"p_{metric}"] = bootstrap_p(delta, draws, n_sources)
         if self._bootstrap.is_single(common):
             row |= {"p_mcnemar": _mcnemar(*right), "p_delong": placed[0].compare(placed[1])[1]}

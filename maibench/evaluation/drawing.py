@@ -15,7 +15,7 @@ from maibench.files import make_folder, write_text, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.ft2font import FT2Font
+    from matplotlib.font_manager import FontProperties
 
 # Okabe and Ito's colour-blind-safe palette (https://jfly.uni-koeln.de/color/), without its yellow, too pale for a
 # line on white. Seven colours, five dashes and eight markers share no factor: 35 detectors before a line repeats.
@@ -84,12 +84,11 @@ def fitting(text: object, inches: float, points: float = 8, bold: bool = False) 
 @functools.lru_cache(10_000)
 def text_width(text: str, points: float = 8, bold: bool = False) -> float:
     """Inches that a `drawable` text takes in this size of type."""
-    from matplotlib.ft2font import LoadFlags
+    from matplotlib.textpath import text_to_path
 
     font = _font(bold)
-    font.set_size(points, 72)
-    font.set_text(text.replace(r"\$", "$"), 0.0, flags=LoadFlags.NO_HINTING)
-    return font.get_width_height()[0] / 64 / 72
+    font.set_size(points)
+    return text_to_path.get_text_width_height_descent(text.replace(r"\$", "$"), font, ismath=False)[0] / 72
 
 
 @contextmanager
@@ -139,10 +138,13 @@ def _shortened(text: str, longest: int) -> str:
 @functools.cache
 def _characters() -> frozenset[int]:
     """The code points that matplotlib's own font has, both plain and bold."""
-    return frozenset.intersection(*(frozenset(_font(bold).get_charmap()) for bold in (False, True)))
+    from matplotlib.font_manager import findfont, get_font
+
+    fonts = [get_font(findfont(_font(bold))) for bold in (False, True)]
+    return frozenset.intersection(*(frozenset(font.get_charmap()) for font in fonts))
 
 
-def _font(bold: bool) -> FT2Font:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
+def _font(bold: bool) -> FontProperties:
+    from matplotlib.font_manager import FontProperties
 
-    return get_font(findfont(FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")))
+    return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")

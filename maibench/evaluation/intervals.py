@@ -42,7 +42,7 @@ def interval_rows(
     """The frame "intervals": METRICS of each of `groups`, with 95 % intervals, where `bootstrap` is of all images.
 
     thresholds: fitted P(synthetic) in [0, 1] by detector; without one (or NaN) there is no "accuracy_fitted". method:
-    "bootstrap", percentiles of the resamples that have a value. "bca": Efron's, for up to MAX_BCA_SOURCES sources.
+    "bootstrap", percentiles (`bootstrap.tails`) of the resamples that have a value. "bca": Efron's, for up to MAX_BCA_SOURCES sources.
     "analytic": where every source of the group's scored images is one image, Wilson for rates at a threshold and DeLong
     for the AUC. Where a method has no interval to give, percentiles stand in; the column `interval` says what was done,
     or why there is none. `value` is that of metrics.py (of ranked metrics, up to rounding). The ECE of a resample lies
@@ -91,7 +91,7 @@ def _rows(judged: _Judged, bootstrap: SourceBootstrap, method: str) -> Iterator[
         if few := too_few(bootstrap.n_sources_of(chosen)):
             found = dict.fromkeys(judged.metrics, (math.nan, math.nan, few))
         else:
-            found = _percentiles(drawn[name], text)
+            found = _percentiles(drawn[name], bootstrap.n_sources_of(chosen), text)
             if jackknife is not None:
                 left_out = {metric: draws[bootstrap.has(chosen)] for metric, draws in jackknife[name].items()}
                 found |= _bca(drawn[name], values, left_out, text)
@@ -113,11 +113,10 @@ def _values(labels: Labels, logits: Floats, threshold: float) -> dict[str, float
     return values | {"accuracy_fitted": accuracy_at(labels, logits, threshold)}
 
 
-def _percentiles(drawn: dict[str, Floats], text: str) -> dict[str, Bounds]:
+def _percentiles(drawn: dict[str, Floats], n_sources: int, text: str) -> dict[str, Bounds]:
     found = {}
-    for (metric, draws), (lo, hi) in zip(
-        drawn.items(), percentile_intervals(np.stack(list(drawn.values()), axis=1)), strict=True
-    ):
+    bounds = percentile_intervals(np.stack(list(drawn.values()), axis=1), n_sources)
+    for (metric, draws), (lo, hi) in zip(drawn.items(), bounds, strict=True):
         how = "none: no resample has a value" if math.isnan(lo) else text
         alike = lo == hi and np.nanmin(draws) == np.nanmax(draws)
         found[metric] = (float(lo), float(hi), f"{how}; no resample differs" if alike else how)

@@ -22,7 +22,8 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     """Make every table, figure and page of a run's folder from its predictions.
 
     A folder that holds nothing but predictions/<detector>/*.parquet is enough. settings: `resamples` and
-    `interval` (keys of RunConfig) in place of what the run asked for, and `table`, changes to how its tables look. Raises MaibenchError when there are no predictions.
+    `interval` (keys of RunConfig) in place of what the run asked for, and `table`, changes to how its tables look.
+    Raises MaibenchError when there are no predictions.
     """
     from maibench.evaluation.figures import plot_all
     from maibench.evaluation.page import write_page

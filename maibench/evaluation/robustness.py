@@ -175,7 +175,8 @@ class _Answers:
         if perturbation not in self._points:
             mask = ~np.isnan(self.logits[perturbation])
             accuracy, auc = self._value(perturbation, mask)
-            limits = [percentile_interval(values[:, 0]) for values in self._draws([perturbation], mask)]
+            n_sources = self._bootstrap.n_sources_of(mask)
+            limits = [percentile_interval(values[:, 0], n_sources) for values in self._draws([perturbation], mask)]
             self._points[perturbation] = dict(zip(_POINT, (accuracy, *limits[0], auc, *limits[1]), strict=True))
         return self._points[perturbation]
 
@@ -186,7 +187,7 @@ class _Answers:
         values = np.array([self._value(name, mask) for name in names]).T
         row: dict[str, Any] = {"n_perturbations": len(perturbations)}
         for metric, value, drawn in zip(("accuracy", "auc"), values, self._draws(names, mask), strict=True):
-            lo, hi = percentile_interval(_quotients(drawn))
+            lo, hi = percentile_interval(_quotients(drawn), self._bootstrap.n_sources_of(mask))
             row |= {f"{metric}_relative": float(_quotients(value[None])[0])}
             row |= {f"{metric}_relative_lo": lo, f"{metric}_relative_hi": hi}
         aucs = values[1, 1:]

@@ -15,7 +15,19 @@ from maibench.errors import MaibenchError
 from maibench.files import PART, write_text
 
 FILE = "run.json"
-_PACKAGES = ("torch", "torchvision", "transformers", "numpy", "pandas", "pyarrow", "pillow", "scikit-learn", "scipy")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pillow",
+    "scikit-learn",
+    "scipy",
+    "statsmodels",
+    "adversarial-robustness-toolbox",
+)
 
 
 def read_run(folder: Path) -> dict[str, Any]:

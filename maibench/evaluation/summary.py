@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from maibench.evaluation import metrics as scores
 from maibench.evaluation.aggregates import over_generators, seen_and_unseen
 from maibench.evaluation.bootstrap import SourceBootstrap
 from maibench.evaluation.calibration import calibrate
@@ -21,12 +20,16 @@ from maibench.evaluation.distributions import confusion, histograms
 from maibench.evaluation.evaluated import ALL, Evaluated, Key, as_arrays, choose
 from maibench.evaluation.frames import COLUMNS, Summary, empty, frame
 from maibench.evaluation.intervals import interval_rows
+from maibench.evaluation.metrics import roc_points
 from maibench.evaluation.notes import write_notes
 from maibench.evaluation.ranks import ranks_over_generators
-from maibench.evaluation.robustness import robustness, transfer
+from maibench.evaluation.robustness import robustness, robustness_notes, transfer
 from maibench.evaluation.thresholds import accuracy_at, fitted_thresholds, operating_points
 
 Interval = Literal["bootstrap", "bca", "analytic"]
+
+_OF_A_GENERATOR = ("accuracy", "balanced_accuracy", "tpr", "tnr", "auc", "ap")
+_OF_ALL = (*_OF_A_GENERATOR, "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "ece", "brier", "nll")
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -69,13 +72,13 @@ def summarise(
     bootstrap = SourceBootstrap(evaluated.images["source"].to_numpy(), resamples, seed)
     cuts = fitted_thresholds(evaluated)
     intervals = interval_rows(evaluated, bootstrap, cuts, interval)
-    bounds = Bounds(intervals)
+    measured = Measured(intervals)
     curves, shares = robustness(evaluated, bootstrap, suites)
     calibration, reliability = calibrate(evaluated)
-    per_generator = _per_generator(evaluated, bounds)
+    per_generator = _per_generator(evaluated, measured)
     ranks, stability = ranks_over_generators(per_generator, evaluated.shown)
     summary = Summary(
-        _metrics(evaluated, cuts, bounds, facts),
+        _metrics(evaluated, cuts, measured, facts),
         per_generator,
         _roc(evaluated),
         comparisons=compare_pairs(evaluated, bootstrap),
@@ -96,29 +99,36 @@ def summarise(
         transfer=transfer(evaluated),
         released=release_dates(evaluated.generators, released),
     )
-    summary.notes = write_notes(summary, chosen)
+    summary.notes = write_notes(summary, chosen) + robustness_notes(evaluated)
     return summary
 
 
-class Bounds:
-    """The bounds of intervals.csv by detector, perturbation, generator and metric."""
+class Measured:
+    """The values and bounds of intervals.csv by detector, perturbation, generator and metric: each is computed once."""
 
     def __init__(self, intervals: pd.DataFrame) -> None:
-        names = ["detector", "perturbation", "generator", "metric"]
-        self._rows = {tuple(row[:4]): row[4:] for row in intervals[[*names, "lo", "hi", "interval"]].itertuples(False)}
+        rows = intervals[["detector", "perturbation", "generator", "metric", "value", "lo", "hi", "interval"]]
+        self._rows = {tuple(row[:4]): row[4:] for row in rows.itertuples(index=False)}
 
-    def of(self, key: Key, generator: str, metric: str) -> dict[str, float]:
+    def values(self, key: Key, generator: str, metrics: Sequence[str]) -> dict[str, float]:
+        """{metric: value}."""
+        return {metric: self._of(key, generator, metric)[0] for metric in metrics}
+
+    def bounds(self, key: Key, generator: str, metric: str) -> dict[str, float]:
         """{"<metric>_lo": ..., "<metric>_hi": ...}, NaN where there is none."""
-        lo, hi, _ = self._rows.get((*key, generator, metric), (math.nan, math.nan, ""))
+        _, lo, hi, _ = self._of(key, generator, metric)
         return {f"{metric}_lo": lo, f"{metric}_hi": hi}
 
     def method(self, key: Key) -> str:
         """How the interval of the accuracy over all images was made, or why there is none."""
-        return self._rows.get((*key, ALL, "accuracy"), (math.nan, math.nan, ""))[2]
+        return self._of(key, ALL, "accuracy")[3]
+
+    def _of(self, key: Key, generator: str, metric: str) -> tuple:
+        return self._rows.get((*key, generator, metric), (math.nan, math.nan, math.nan, ""))
 
 
 def _metrics(
-    evaluated: Evaluated, cuts: Mapping[str, float], bounds: Bounds, facts: Mapping[str, DetectorFacts]
+    evaluated: Evaluated, cuts: Mapping[str, float], measured: Measured, facts: Mapping[str, DetectorFacts]
 ) -> pd.DataFrame:
     rows = []
     for key in evaluated.logits:
@@ -131,12 +141,12 @@ def _metrics(
                 "n": len(labels),
                 **_counts(labels),
                 "n_failed": evaluated.failed.get(key, 0),
-                **scores.point_metrics(labels, logits),
-                **bounds.of(key, ALL, "accuracy"),
-                **bounds.of(key, ALL, "auc"),
+                **measured.values(key, ALL, _OF_ALL),
+                **measured.bounds(key, ALL, "accuracy"),
+                **measured.bounds(key, ALL, "auc"),
                 "threshold_fitted": cut,
                 "accuracy_fitted": accuracy_at(labels, logits, cut),
-                "interval": bounds.method(key),
+                "interval": measured.method(key),
                 "parameters": known.parameters,
                 "images_per_second": known.images_per_second,
             }
@@ -144,21 +154,20 @@ def _metrics(
     return frame("metrics", rows).astype({"parameters": "Int64", "images_per_second": "float64"})
 
 
-def _per_generator(evaluated: Evaluated, bounds: Bounds) -> pd.DataFrame:
-    named = (scores.accuracy, scores.balanced_accuracy, scores.tpr, scores.tnr, scores.auc, scores.ap)
+def _per_generator(evaluated: Evaluated, measured: Measured) -> pd.DataFrame:
     rows = []
     for key in evaluated.logits:
         seen = evaluated.seen.get(key[0])
         for generator, mask in evaluated.compared.items():
-            labels, logits = evaluated.scored(key, mask)
+            labels, _ = evaluated.scored(key, mask)
             rows.append(
                 {
                     **_named(key),
                     "generator": generator,
                     "seen": None if seen is None else generator in seen,
                     **_counts(labels),
-                    **{metric.__name__: metric(labels, logits) for metric in named},
-                    **bounds.of(key, generator, "auc"),
+                    **measured.values(key, generator, _OF_A_GENERATOR),
+                    **measured.bounds(key, generator, "auc"),
                 }
             )
     return frame("per_generator", rows).astype({"seen": "boolean"})
@@ -168,7 +177,7 @@ def _roc(evaluated: Evaluated) -> pd.DataFrame:
     curves = []
     for key in evaluated.logits:
         for generator, mask in [(ALL, None), *evaluated.compared.items()]:
-            points = scores.roc_points(*evaluated.scored(key, mask))
+            points = roc_points(*evaluated.scored(key, mask))
             if len(points):
                 curves.append(points.assign(**_named(key), generator=generator))
     return pd.concat(curves, ignore_index=True)[list(COLUMNS["roc"])] if curves else empty("roc")

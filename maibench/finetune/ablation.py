@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from maibench.config import RunConfig, make_config, read_yaml
 from maibench.datasets.manifest import SPLITS, Manifest, collections_of
 from maibench.datasets.readers import open_data
+from maibench.datasets.suites import expand
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation import metrics
 from maibench.evaluation.compare import run_comparison
@@ -284,7 +285,7 @@ def _check(cell: Cell, ablation: Ablation, compared: Manifest) -> None:
         for name in (*measure.generators, *measure.collections):
             if name not in known:
                 raise MaibenchError(f"measure '{measure.name}': {cell.compare['data']} has no image of '{name}'")
-        if measure.perturbation not in {"none", *perturbations}:
+        if measure.perturbation not in expand(perturbations):
             raise MaibenchError(
                 f"measure '{measure.name}': '{measure.perturbation}' is not in the comparison's perturb"
             )

@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm, t
 from sklearn.metrics import roc_auc_score
 
 from maibench.errors import MaibenchError
 from maibench.evaluation import blocks
-from maibench.evaluation.bootstrap import SourceBootstrap, bca_interval, percentile_interval, percentile_intervals
+from maibench.evaluation.bootstrap import (
+    SourceBootstrap,
+    bca_interval,
+    percentile_interval,
+    percentile_intervals,
+    tails,
+)
 
 
 def images(n_sources=40, per_source=5, seed=0, decimals=1):
@@ -254,3 +261,29 @@ def test_a_thousand_resamples_of_ten_thousand_images_take_under_half_a_second():
         percentile_interval(SourceBootstrap(sources).aucs(labels, logits))
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.5
+
+
+def test_tails_reach_further_out_for_few_sources():
+    """Hesterberg 2015: percentiles of the normal distribution at Student's t, times sqrt(n / (n - 1))."""
+    assert tails() == (0.025, 0.975)
+    for n_sources in (10, 40, 300):
+        low, high = tails(n_sources)
+        assert low == pytest.approx(norm.cdf(-t.ppf(0.975, n_sources - 1) * math.sqrt(n_sources / (n_sources - 1))))
+        assert low + high == pytest.approx(1)
+    assert tails(10)[0] < tails(40)[0] < tails(300)[0] < 0.025
+    draws = np.random.default_rng(0).normal(size=1000)
+    assert percentile_interval(draws, 10) == pytest.approx(tuple(np.quantile(draws, tails(10))))
+
+
+def test_the_mean_of_normal_numbers_has_the_interval_of_student():
+    """Where the answer is known: resampled means of few numbers, expanded, come close to Student's interval."""
+    rng = np.random.default_rng(3)
+    hits = {"expanded": 0, "plain": 0}
+    for seed in range(400):
+        values = rng.normal(size=(12, 1))
+        draws = SourceBootstrap(np.arange(12), 400, seed).means(values)[:, 0]
+        for name, n_sources in (("expanded", 12), ("plain", math.inf)):
+            lo, hi = percentile_interval(draws, n_sources)
+            hits[name] += lo <= 0 <= hi
+    assert 0.92 <= hits["expanded"] / 400 <= 0.98
+    assert hits["plain"] < hits["expanded"] - 8

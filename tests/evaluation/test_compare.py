@@ -19,8 +19,9 @@ from maibench.models.weights import save_weights
 from maibench.progress import Progress
 
 FILES = {
-    "run.json", "metrics.csv", "per_generator.csv", "roc.csv", "table.md", "table.tex", "roc.svg", "roc.png",
-    "generators.svg", "generators.png", "report.html",
+    "run.json", "metrics.csv", "per_generator.csv", "comparisons.csv", "roc.csv", "intervals.csv", "thresholds.csv",
+    "calibration.csv", "robustness.csv", "table.md", "table.tex", "report.html", "gallery",
+    *(f"{name}.{kind}" for name in ("roc", "generators", "robustness") for kind in ("svg", "png", "pdf")),
 }  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_generators_and_whether_they_were_seen(finished):
 
 def test_folder_holds_everything(finished):
     run, _ = finished
-    assert {path.name for path in run.folder.iterdir()} == FILES | {"predictions", "fitted"}
+    assert {path.name for path in run.folder.iterdir()} >= FILES | {"predictions", "fitted"}
     assert {path.name for path in (run.folder / "predictions").iterdir()} == {"Brightness", "metadata", "dim"}
     written = pd.read_csv(run.folder / "metrics.csv")
     assert list(written.columns) == list(run.metrics.columns)
@@ -126,7 +127,9 @@ def test_run_json(finished, known):
 def test_progress(finished):
     run, progress = finished
     assert (progress.images, progress.done) == (16, 16)
-    assert progress.said == ["metadata: fitting on the training split"]
+    fitting, drawing = progress.said
+    assert fitting == "metadata: fitting on the training split"
+    assert drawing.startswith("drawing the gallery")
     assert run.scored == 3 * 2
     assert run.clean
 

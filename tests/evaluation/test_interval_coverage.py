@@ -55,7 +55,7 @@ def covered(trials, resamples, n_sources, per_source, method="bootstrap"):
 def found(trials, resamples, n_sources, per_source):
     """Share of trials in which two equally good detectors differ at 5 %, by test."""
     rng = np.random.default_rng(2)
-    hits = dict.fromkeys(["p_accuracy", "p_auc", "p_mcnemar", "p_delong"], 0)
+    hits = dict.fromkeys(["p_accuracy", "p_auc", *(["p_mcnemar", "p_delong"] if per_source == 1 else [])], 0)
     for seed in range(trials):
         data = simulated(rng, n_sources, per_source, ("a", "b"))
         (row,) = compare_pairs(data, SourceBootstrap(data.images["source"].to_numpy(), resamples, seed)).to_dict(
@@ -90,9 +90,9 @@ def test_wilson_and_delong_contain_the_truth(n_sources):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("n_sources", [10, 20, 50])
-def test_intervals_of_few_sources_are_too_short_but_not_by_much(n_sources):
+def test_intervals_of_few_sources_contain_the_truth_nearly_as_often(n_sources):
     shares = covered(1000, 1000, n_sources, 3)
-    assert all(0.85 <= shares[metric] <= 0.97 for metric in ("accuracy", "auc"))
+    assert all(0.92 <= shares[metric] <= 0.98 for metric in ("accuracy", "auc"))
 
 
 @pytest.mark.slow

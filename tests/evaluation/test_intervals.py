@@ -87,10 +87,10 @@ def test_bounds_are_percentiles_of_the_metric_on_resampled_images(key):
         functions["accuracy_fitted"] = lambda *given: accuracy_at(*given, 0.6)
     for name, mask in groups(data, key[0]).items():
         for metric, function in functions.items():
-            expected = percentile_interval(repeated(data, key, mask, made, function))
+            n_sources = made.n_sources_of(mask & ~np.isnan(data.logits[key]))
+            expected = percentile_interval(repeated(data, key, mask, made, function), n_sources)
             row = row_of(frame, *key, name, metric)
             assert (row["lo"], row["hi"]) == pytest.approx(expected, abs=1e-9)
-            n_sources = made.n_sources_of(mask & ~np.isnan(data.logits[key]))
             assert row["interval"] == f"bootstrap of {n_sources} sources, 40 resamples"
 
 

@@ -15,8 +15,8 @@ from maibench.evaluation.compare import run_comparison
 from maibench.evaluation.report import write_report
 
 ROOT = Path(__file__).parents[2]
-TABLES = ("metrics.csv", "per_generator.csv", "roc.csv", "table.md", "table.tex", "report.html")
-PICTURES = ("roc.svg", "roc.png", "generators.svg", "generators.png")
+TABLES = ("metrics.csv", "per_generator.csv", "comparisons.csv", "roc.csv", "table.md", "table.tex", "report.html")
+PICTURES = tuple(f"{name}.{kind}" for name in ("roc", "generators", "histograms") for kind in ("svg", "png", "pdf"))
 
 
 @pytest.fixture
@@ -52,7 +52,8 @@ def test_predictions_of_somebody_else_are_enough_and_torch_is_not_needed(theirs)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "False"
     assert "strong" in done.stdout
-    assert {path.name for path in theirs.iterdir()} == {*TABLES, *PICTURES, "predictions"}
+    assert {path.name for path in theirs.iterdir()} >= {*TABLES, *PICTURES, "predictions"}
+    assert all(path.stat().st_size > 0 for path in theirs.iterdir())
     metrics = pd.read_csv(theirs / "metrics.csv").set_index("detector")
     assert list(metrics.index) == ["strong", "weak"]
     assert metrics["n"].tolist() == [36, 36]
@@ -77,7 +78,7 @@ def test_report_makes_again_what_compare_made(data_set, dummies, tmp_path):
     write_report(run.folder)
     assert {name: (run.folder / name).read_bytes() for name in TABLES} == before
     assert all((run.folder / name).stat().st_size > 1000 for name in PICTURES)
-    write_report(run.folder, resamples=30)
+    write_report(run.folder, {"resamples": 30})
     assert "30 resamples" in (run.folder / "metrics.csv").read_text()
 
 
@@ -108,8 +109,48 @@ def test_an_image_twice(theirs):
 
 
 def test_same_text_whoever_rounds(theirs):
-    write_report(theirs, resamples=10)
+    write_report(theirs, {"resamples": 10})
     cells = (theirs / "metrics.csv").read_text().replace("\n", ",").split(",")
     digits = [cell.lstrip("0.").replace(".", "") for cell in cells if re.fullmatch(r"[0-9.]+", cell)]
     assert max(map(len, digits)) == 10
     assert b"\r" not in (theirs / "metrics.csv").read_bytes()
+
+
+def test_what_has_nothing_to_say_any_more_is_removed(theirs):
+    """Validation rows that are gone take their calibration, thresholds and pictures with them."""
+    for detector in ("strong", "weak"):
+        frame = pd.read_parquet(theirs / "predictions" / detector)
+        frame["split"], frame["path"] = "validation", "val/" + frame["path"]
+        frame.to_parquet(theirs / "predictions" / detector / "validation.parquet")
+    write_report(theirs, {"resamples": 10})
+    methods = pd.read_csv(theirs / "calibration.csv").groupby("detector")["method"].agg(list)
+    assert methods["strong"] == ["raw", "temperature", "platt"]
+    assert len(pd.read_csv(theirs / "thresholds.csv")) == 10
+    (theirs / "robustness.svg").touch()
+    for detector in ("strong", "weak"):
+        (theirs / "predictions" / detector / "validation.parquet").unlink()
+    write_report(theirs, {"resamples": 10})
+    assert set(pd.read_csv(theirs / "calibration.csv")["method"]) == {"raw"}
+    assert not (theirs / "robustness.svg").exists()
+
+
+def test_every_frame_agrees_with_the_main_table(theirs):
+    """The numbers of one report come from different modules: they are the same numbers."""
+    write_report(theirs, {"resamples": 50})
+    metrics = pd.read_csv(theirs / "metrics.csv").set_index("detector")
+    intervals = pd.read_csv(theirs / "intervals.csv")
+    whole = intervals[intervals["generator"] == "all"].pivot(index="detector", columns="metric", values="value")
+    for metric in ("accuracy", "auc", "ap", "eer", "ece", "brier", "nll", "balanced_accuracy", "tpr", "tnr"):
+        np.testing.assert_allclose(whole[metric], metrics.loc[whole.index, metric])
+    pair = pd.read_csv(theirs / "comparisons.csv").iloc[0]
+    assert pair["delta_auc"] == pytest.approx(metrics.loc["strong", "auc"] - metrics.loc["weak", "auc"])
+    assert pair["delta_accuracy"] == pytest.approx(metrics.loc["strong", "accuracy"] - metrics.loc["weak", "accuracy"])
+    confusion = pd.read_csv(theirs / "confusion.csv")
+    half = confusion[confusion["threshold"] == 0.5].set_index("detector")
+    np.testing.assert_allclose((half["tp"] + half["tn"]) / 36, metrics["accuracy"])
+    coverage = pd.read_csv(theirs / "coverage.csv")
+    np.testing.assert_allclose(
+        coverage[coverage["coverage"] == 1].set_index("detector")["accuracy"], metrics["accuracy"]
+    )
+    histograms = pd.read_csv(theirs / "histograms.csv")
+    assert histograms.groupby("detector")["n"].sum().tolist() == [36, 36]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maibench.evaluation.bootstrap import SourceBootstrap
+from maibench.evaluation.bootstrap import SourceBootstrap, tails
 from maibench.evaluation.evaluated import Evaluated
 from maibench.evaluation.frames import COLUMNS
 from maibench.evaluation.robustness import family_of, robustness, robustness_notes, transfer, unchanged
@@ -88,7 +88,7 @@ class TestScores:
         means = bootstrap.means(np.stack(list(right.values()), axis=1).astype(float))
         quotients = means[:, 1:].mean(axis=1) / means[:, 0]
         row = scores.set_index(["detector", "suite"]).loc[("a", "codec")]
-        expected = np.percentile(quotients, [2.5, 97.5])
+        expected = np.quantile(quotients, tails(bootstrap.n_sources))
         np.testing.assert_allclose(row[["accuracy_relative_lo", "accuracy_relative_hi"]].astype(float), expected)
 
     def test_few_sources_have_no_interval(self):

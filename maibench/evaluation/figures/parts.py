@@ -31,7 +31,7 @@ LEGEND = 7.5
 """The size of type of a legend, in points."""
 
 # Inches: the widest name in a legend, and what stands around each.
-_NAME, _AROUND = 2.6, 0.6
+_NAME, _AROUND = 2.6, 0.55
 
 
 def shown_rows(frame: pd.DataFrame, summary: Summary) -> pd.DataFrame:
@@ -132,8 +132,12 @@ def legend_height(labels: list[str], width: float) -> float:
 
 
 def _legend_columns(labels: list[str], width: float) -> int:
-    widest = max(text_width(label, LEGEND) for label in labels)
-    return max(1, min(len(labels), int(width / (widest + _AROUND))))
+    """The most columns of a legend, filled from left to right, that are no wider."""
+    inches = [text_width(label, LEGEND) for label in labels]
+    for across in range(len(labels), 1, -1):
+        if sum(max(inches[i::across]) + _AROUND for i in range(across)) <= width:
+            return across
+    return 1
 
 
 def say_perturbation(figure: Figure, summary: Summary) -> None:

@@ -33,8 +33,8 @@ _METRICS = {"accuracy": "accuracy", "auc": "AUC"}
 
 _CLEAN, _CHAIN = "none", "chain"
 
-# Of families whose pictures get worse from high to low.
-_QUALITIES = ("jpeg", "webp")
+# Families whose pictures get worse from high to low.
+_FALLING = ("jpeg", "webp", "crop", "longest")
 
 _SEVERITIES = {
     "jpeg": "JPEG quality",
@@ -42,7 +42,10 @@ _SEVERITIES = {
     "resize": "scale",
     "blur": "blur, sigma in pixels",
     "noise": "noise, sigma of 255",
-    "crop": "share of the side kept",
+    "crop": "share of each side kept",
+    "longest": "longest side in pixels",
+    "sharpen": "sharpening, percent",
+    "rot90": "quarter turns",
 }
 
 _ACROSS = 4
@@ -51,7 +54,7 @@ _ACROSS = 4
 def robustness(summary: Summary) -> Figure | None:
     """Two panels a family of perturbations, accuracy above AUC, against severity; bands are 95 % intervals.
 
-    The undisturbed images are among the points. Qualities fall to the right.
+    The undisturbed images are among the points. What falls as pictures get worse, as qualities do, falls to the right.
     """
     rows = with_numbers(_rows(summary), "severity")
     families = _ordered(rows)
@@ -174,7 +177,7 @@ def _severity_axis(axes: Axes, severities: np.ndarray, family: str) -> None:
         ticks = [*(ticks[:-1] or ticks), len(x) - 1]
     axes.set_xticks(severities[ticks], [f"{value:g}" for value in severities[ticks]])
     axes.xaxis.set_minor_locator(NullLocator())
-    if family in _QUALITIES:
+    if family in _FALLING:
         axes.invert_xaxis()
 
 

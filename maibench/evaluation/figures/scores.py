@@ -19,6 +19,7 @@ from maibench.evaluation.figures.parts import (
     legend_height,
     legend_names,
     new_figure,
+    numbers,
     panels,
     say_perturbation,
     shown_rows,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 # Where one bin holds more than this share of its class, the others would be flat on a linear axis.
 _LOG_FROM = 0.4
+
+# The accuracy of fewer images jumps.
+_FEWEST_ANSWERED = 10
 
 _METHODS = {"raw": ("-", "o"), "temperature": ("--", "^"), "platt": (":", "s")}
 
@@ -61,6 +65,7 @@ def histograms(summary: Summary) -> Figure | None:
         axes.set_title(fitting(name, _NAME), loc="left")
     if log:
         grid[0].set_yscale("log")
+        grid[0].yaxis.set_major_formatter("{x:g}")
     grid[0].set(xlim=(0, 1), ylim=(floor, every.max() * (1.4 if log else 1.08)), xticks=_TICKS)
     grid[0].set_xticks(_TICKS, _LABELS)
     label_outer(grid, across, "P(synthetic)", "share of class")
@@ -98,8 +103,9 @@ def reliability(summary: Summary) -> Figure | None:
 
 
 def risk_coverage(summary: Summary) -> Figure | None:
-    """A line a detector: accuracy among the images it is surest of, against their share."""
+    """A line a detector: accuracy among the images it is surest of, against their share, from 10 images on."""
     rows = with_numbers(shown_rows(summary.coverage, summary), "coverage", "accuracy")
+    rows = rows[numbers(rows["n"]) >= _FEWEST_ANSWERED]
     drawn = list(by_detector(rows, summary))
     if not drawn:
         return None

@@ -38,12 +38,13 @@ def test_each_cell_has_its_auc_with_a_star_where_it_was_trained_on(summary, draw
 
 @pytest.mark.parametrize(("n", "turned"), [(8, False), (9, True), (60, True)])
 def test_many_generators_stand_below_each_other(n, turned, summary, draw):
-    full = summary(generators=[f"generator-{i}" for i in range(n)])
+    full = summary(generators=[f"generator-{i}" for i in range(n)], seen={("mai_cnn", "generator-3"): True})
     axes = draw(full, "heatmap")["heatmap"].axes[0]
     rows, columns = axes.collections[0].get_array().shape
     assert (rows, columns) == ((n, 2) if turned else (2, n))
     value = full.per_generator.query("detector == 'mai_cnn' and generator == 'generator-3'")["auc"].item()
-    assert cells(axes)[(3, 1) if turned else (1, 3)] == f"{value:.2f}"
+    assert cells(axes)[(3, 1) if turned else (1, 3)] == f"{value:.2f}*"
+    assert sum("*" in text for text in cells(axes).values()) == 1
 
 
 def test_numbers_can_be_read_on_every_shade(summary, draw):

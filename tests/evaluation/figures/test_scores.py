@@ -74,4 +74,7 @@ def test_coverage_is_drawn_as_it_is(summary, draw):
     (axes,) = draw(full, "risk_coverage")["risk_coverage"].axes
     rows = full.coverage[full.coverage["detector"] == "mai_cnn"]
     assert axes.lines[1].get_xydata() == pytest.approx(rows[["coverage", "accuracy"]].to_numpy())
+    full.coverage["n"] = np.tile(np.arange(1, 201), 2)
+    (axes,) = draw(full, "risk_coverage")["risk_coverage"].axes
+    assert len(axes.lines[1].get_xdata()) == 191, "from 10 images on"
     assert axes.get_ylim()[0] < full.coverage["accuracy"].min()
