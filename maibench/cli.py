@@ -61,7 +61,7 @@ def compare(
         str | None,
         typer.Option(
             help="jpeg:75, resize:0.5, blur:1, noise:5, crop:0.8, chains as resize:0.5+jpeg:75; suites social, codec, "
-            "geometry, paper or FILE.yaml; attack:fgsm:2, attack:pgd:2 (in 255ths); comma-separated, none is always there."
+            "geometry, paper or FILE.yaml; attack:fgsm:2, attack:pgd:2 (in 255ths); none is always among them."
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file with the same keys; flags override it.")] = None,

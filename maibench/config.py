@@ -66,9 +66,9 @@ class RunConfig(BaseModel):
 
     models: SPECs or LABEL=SPECs, in the order of the table's rows. options: {label: {option: value}} for detectors.
     resamples, interval: of the confidence intervals ("analytic": Wilson's and DeLong's where every source is a single
-    image). gallery: images of each kind in the report's gallery, 0 for none; evidence: whether with maps of what spoke
-    for a detector's answer. max_pixels: larger images become failed rows. workers: threads that decode and
-    preprocess (None: one a core). table: how the tables of the report look.
+    image). table: how the tables of the report look; figures: whether it has any; gallery: images of each kind in its
+    gallery, 0 for none; evidence: whether with maps of what spoke for a detector's answer. max_pixels: larger images
+    become failed rows. workers: threads that decode and preprocess (None: one a core).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -88,6 +88,7 @@ class RunConfig(BaseModel):
     strict: bool = False
     resamples: int = Field(1000, ge=2)
     interval: Literal["bootstrap", "bca", "analytic"] = "bootstrap"
+    figures: bool = True
     gallery: int = Field(4, ge=0)
     evidence: bool = True
     max_pixels: int = Field(100_000_000, ge=1)
@@ -97,7 +98,18 @@ class RunConfig(BaseModel):
     def identity(self) -> dict[str, Any]:
         """What has to be the same for a folder to be gone on with; how fast and where it is computed may differ (a
         changed device changes the detectors' fingerprints), and so may what the report makes of the predictions."""
-        free = {"out", "workers", "strict", "device", "engine", "backend", *OF_THE_REPORT, "gallery", "evidence"}
+        free = {
+            "out",
+            "workers",
+            "strict",
+            "device",
+            "engine",
+            "backend",
+            *OF_THE_REPORT,
+            "figures",
+            "gallery",
+            "evidence",
+        }
         return self.model_dump(mode="json", exclude=free)
 
 

@@ -105,13 +105,15 @@ def style() -> Iterator[None]:
 def save_pictures(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write NAME.svg, NAME.png and NAME.pdf, with the same bytes for the same figure, and return their paths.
 
-    No text of the figure is in the SVG as text. A layout engine runs once; the margins around what is drawn are cut.
+    To be called within `style`. No text of the figure is in the SVG as text. A layout engine runs once; the margins
+    around what is drawn are cut.
     """
     make_folder(Path(folder))
     paths = picture_paths(folder, name)
     figure.set_dpi(_PIXELS_PER_INCH)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    # without any engine, as even one that does nothing has each picture drawn twice
+    figure.set_layout_engine(None)
     how: dict[str, Any] = {"bbox_inches": figure.get_tightbbox().padded(_MARGIN)}
     write_whole(paths[0], lambda part: figure.savefig(part, metadata={"Date": None}, **how))
     # matplotlib repeats every text in a comment beside its shapes

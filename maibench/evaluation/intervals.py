@@ -42,7 +42,8 @@ def interval_rows(
     """The frame "intervals": METRICS of each of `groups`, with 95 % intervals, where `bootstrap` is of all images.
 
     thresholds: fitted P(synthetic) in [0, 1] by detector; without one (or NaN) there is no "accuracy_fitted". method:
-    "bootstrap", percentiles (`bootstrap.tails`) of the resamples that have a value. "bca": Efron's, for up to MAX_BCA_SOURCES sources.
+    "bootstrap", percentiles (`bootstrap.tails`) of the resamples that have a value. "bca": Efron's, for up to
+    MAX_BCA_SOURCES sources.
     "analytic": where every source of the group's scored images is one image, Wilson for rates at a threshold and DeLong
     for the AUC. Where a method has no interval to give, percentiles stand in; the column `interval` says what was done,
     or why there is none. `value` is that of metrics.py (of ranked metrics, up to rounding). The ECE of a resample lies

@@ -41,7 +41,8 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
             file.unlink(missing_ok=True)
     write_text(folder / "table.md", markdown(summary, run, style))
     write_text(folder / "table.tex", latex(summary, run, style))
-    plot_all(summary, folder)
+    if run.get("config", {}).get("figures", True):
+        plot_all(summary, folder)
     write_page(summary, run, folder, style)
     return summary
 

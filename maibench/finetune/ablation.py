@@ -220,7 +220,8 @@ def _cells(ablation: Ablation, file: Path, out: Path) -> Iterator[Cell]:
 
 
 def _comparison(settings: dict[str, Any], folder: Path, file: Path) -> RunConfig:
-    flags = {"out": str(folder / "compare"), **settings, "models": [f"{DETECTOR}={folder / 'model'}"]}
+    plain = {"figures": False, "gallery": 0}  # of every point; the ablation has a figure of its own
+    flags = {"out": str(folder / "compare"), **plain, **settings, "models": [f"{DETECTOR}={folder / 'model'}"]}
     try:
         return make_config(None, flags, [])
     except MaibenchError as error:

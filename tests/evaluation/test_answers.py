@@ -55,6 +55,7 @@ class WrongShape(Hesitant):
 def compare(tmp_path):
     def run(models, data, out="out", **settings):
         flags = {"models": models, "data": str(data), "out": str(tmp_path / out), "resamples": 2, "workers": 1}
+        flags |= {"figures": False, "gallery": 0}
         return run_comparison(make_config(None, flags | settings, []))
 
     return run

@@ -348,6 +348,7 @@ def test_a_whole_comparison(near, dummies, tmp_path):
     asked = [str(suite), "attack:fgsm:2"]
     models = [f"{dummies}:Attackable", f"dim={dummies}:Brightness", "metadata"]
     flags = {"models": models, "data": str(near), "out": str(tmp_path / "run"), "perturb": asked, "resamples": 10}
+    flags |= {"figures": False, "gallery": 0}
     config = make_config(None, flags, ["dim.middle=126.5"])
     run = run_comparison(config)
     assert json.loads((run.folder / "run.json").read_text())["config"]["perturb"] == asked

@@ -25,6 +25,13 @@ FILES = {
 }  # fmt: skip
 
 
+PLAIN = {"figures": False, "gallery": 0}
+"""For what is not about pictures: they take most of a small run's time."""
+
+
+WHOLE = {"figures": True, "gallery": 1}
+
+
 class Heard(Progress):
     """What a comparison told."""
 
@@ -42,7 +49,7 @@ class Heard(Progress):
 
 
 def compare(models, data, out, fresh=False, progress=None, **settings):
-    flags = {"models": models, "data": str(data), "out": str(out), "resamples": 10} | settings
+    flags = {"models": models, "data": str(data), "out": str(out), "resamples": 10, **PLAIN} | settings
     return run_comparison(make_config(None, flags, []), fresh=fresh, progress=progress)
 
 
@@ -62,7 +69,7 @@ def finished(known, dummies, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     models = [f"{dummies}:Brightness", "metadata", f"dim={dummies}:Brightness"]
     progress = Heard()
-    run = compare(models, known, out, progress=progress, options={"dim": {"middle": 210}}, perturb=["jpeg:75"])
+    run = compare(models, known, out, progress=progress, options={"dim": {"middle": 210}}, perturb=["jpeg:75"], **WHOLE)
     return run, progress
 
 
@@ -138,9 +145,8 @@ def test_second_run_scores_nothing_and_changes_nothing(finished, known, dummies)
     run, _ = finished
     before, progress = bytes_of(run.folder), Heard()
     models = [f"{dummies}:Brightness", "metadata", f"dim={dummies}:Brightness"]
-    again = compare(
-        models, known, run.folder, progress=progress, options={"dim": {"middle": 210}}, perturb=["jpeg:75"], workers=1
-    )
+    settings = {"options": {"dim": {"middle": 210}}, "perturb": ["jpeg:75"], "workers": 1, **WHOLE}
+    again = compare(models, known, run.folder, progress=progress, **settings)
     assert (again.scored, again.clean, progress.said, progress.done) == (0, True, [], 16)
     after = bytes_of(run.folder)
     assert {name.name for name in before if after[name] != before[name]} <= {"run.json"}
@@ -186,7 +192,7 @@ def test_weights_of_an_option(data_set, tmp_path):
     data = data_set(n_real=2, n_synthetic=2, size=(70, 64))
     config = make_config(
         None,
-        {"models": "bailu", "data": str(data), "out": str(tmp_path / "out"), "device": "cpu"},
+        {"models": "bailu", "data": str(data), "out": str(tmp_path / "out"), "device": "cpu", **PLAIN},
         [f"bailu.weights={tmp_path / 'mine.safetensors'}", "resamples=10"],
     )
     run = run_comparison(config)

@@ -90,9 +90,9 @@ def test_wilson_and_delong_contain_the_truth(n_sources):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("n_sources", [10, 20, 50])
-def test_intervals_of_few_sources_contain_the_truth_nearly_as_often(n_sources):
+def test_intervals_of_few_sources_contain_the_truth(n_sources):
     shares = covered(1000, 1000, n_sources, 3)
-    assert all(0.92 <= shares[metric] <= 0.98 for metric in ("accuracy", "auc"))
+    assert all(0.93 <= shares[metric] <= 0.97 for metric in ("accuracy", "auc"))
 
 
 @pytest.mark.slow

@@ -69,6 +69,8 @@ def settings(data_set, dummies, tmp_path):
         "perturb": ["none", "jpeg:75"],
         "batch_size": 4,
         "resamples": 20,
+        "figures": False,
+        "gallery": 0,
         "options": {"Slow": {"seconds": 0.1}},
         "out": str(tmp_path / "out"),
     }
