@@ -3,6 +3,7 @@
 python -m maibench.evaluation.reference                                  # the demo
 python -m maibench.evaluation.reference --data MANIFEST --name NAME      # any other data
 python -m maibench.evaluation.reference --data MANIFEST --name NAME --models A,B,C
+python -m maibench.evaluation.reference --name robustness --models A,B --perturb social,codec,attack:pgd:2
 python -m maibench.evaluation.reference --ablation FOLDER --name NAME    # what 'maibench ablate' wrote
 """
 
@@ -15,10 +16,15 @@ from pathlib import Path
 
 from maibench.config import make_config
 from maibench.evaluation.compare import run_comparison
+from maibench.evaluation.tables import GENERATOR_TITLES
 
 MODELS = "bailu,mai_cnn,moondream,moondream-nano-base=moondream,metadata"
 SETTINGS = ["moondream-nano-base.adapter=none"]
-KEPT = ("metrics.csv", "per_generator.csv", "table.md", "roc.svg", "generators.svg")
+KEPT = (
+    "metrics.csv", "per_generator.csv", "comparisons.csv", "thresholds.csv", "calibration.csv", "table.md", "roc.svg",
+    "heatmap.svg",
+)  # fmt: skip
+KEPT_OF_ROBUSTNESS = ("robustness.csv", "robustness_scores.csv", "transfer.csv", "robustness.svg", "transfer.svg")
 KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md", "ablation.svg", "ablation.png")
 
 
@@ -27,6 +33,7 @@ def main() -> None:
     parser.add_argument("--data", default="demo")
     parser.add_argument("--name", default="demo")
     parser.add_argument("--models", default=MODELS)
+    parser.add_argument("--perturb", default="none", help="suites or perturbations, as for compare")
     parser.add_argument("--ablation", type=Path, help="keep an ablation that was run already")
     parser.add_argument("--out", type=Path, default=Path("results/reference"))
     args = parser.parse_args()
@@ -35,25 +42,35 @@ def main() -> None:
     if args.ablation:
         _copy(args.ablation, kept, KEPT_OF_ABLATIONS)
     else:
-        _compare(args.data, args.name, args.models, kept)
+        _compare(args.data, args.name, args.models, args.perturb, kept)
     readme = Path("README.md")
-    readme.write_text(quote_table(readme.read_text(), args.name, (kept / "table.md").read_text()))
+    readme.write_text(quote_table(readme.read_text(), args.name, excerpt((kept / "table.md").read_text())))
     print(f"remade {kept}")
 
 
-def _compare(data: str, name: str, models: str, kept: Path) -> None:
+def _compare(data: str, name: str, models: str, perturb: str, kept: Path) -> None:
     with tempfile.TemporaryDirectory() as workplace:
         if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
             (Path(workplace) / name).symlink_to(Path(data).resolve().parent)
             data = str(Path(workplace) / name / Path(data).name)
         flags = {"models": models, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
+        flags |= {"perturb": perturb, "gallery": 0}
         run = run_comparison(make_config(None, flags, SETTINGS if models == MODELS else []))
-        _copy(run.folder, kept, KEPT)
+        _copy(run.folder, kept, KEPT if perturb == "none" else (*KEPT, *KEPT_OF_ROBUSTNESS))
 
 
 def _copy(folder: Path, kept: Path, names: tuple[str, ...]) -> None:
-    for name in names:
-        shutil.copyfile(folder / name, kept / name)
+    for file in (folder / name for name in names):
+        if file.is_file():  # no transfer without attacks
+            shutil.copyfile(file, kept / file.name)
+
+
+def excerpt(table: str) -> str:
+    """Of a report's table.md the main table, those per generator and of robustness, with the lines under them; of any
+    other the whole."""
+    first, *parts = table.rstrip("\n").split("\n\n**")
+    quoted = (*GENERATOR_TITLES.values(), "Robustness")
+    return "\n\n**".join([first, *(part for part in parts if part.startswith(quoted))]) + "\n"
 
 
 def quote_table(text: str, name: str, table: str) -> str:
