@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from maibench.files import write_whole
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "metrics": (
@@ -61,6 +64,12 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 def empty(name: str) -> pd.DataFrame:
     """A frame with the columns of `name` and no rows."""
     return pd.DataFrame(columns=list(COLUMNS[name]))
+
+
+def write_csv(frame: pd.DataFrame, file: Path) -> None:
+    """Write a frame, whole or not at all, with ten digits: the same text on machines that differ in the last bits of a
+    sum. Raises DiskError."""
+    write_whole(file, lambda part: frame.to_csv(part, index=False, float_format="%.10g", lineterminator="\n"))
 
 
 def frame(name: str, rows: list[dict]) -> pd.DataFrame:

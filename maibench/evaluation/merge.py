@@ -13,10 +13,10 @@ import pandas as pd
 
 import maibench
 from maibench.evaluation.aggregates import spread
-from maibench.evaluation.frames import Summary, empty, frame
+from maibench.evaluation.frames import Summary, empty, frame, write_csv
 from maibench.evaluation.merge_parts import RECORD, Part, check_folders, check_perturbations, data_names, read_part
 from maibench.evaluation.run import FILE
-from maibench.files import make_folder, write_text, write_whole
+from maibench.files import make_folder, write_text
 
 METRICS = ("accuracy", "balanced_accuracy", "auc")
 """What merged.csv has of every detector, data set and perturbation."""
@@ -85,8 +85,8 @@ def merge_reports(folders: Sequence[Path], out: Path, settings: dict[str, Any] |
     make_folder(out)
     write_text(out / RECORD, json.dumps(_record(parts, names), indent=2) + "\n")
     for name in ("spread", "ranks", "rank_stability"):
-        _write_csv(getattr(merged, name), out / f"{name}.csv")
-    _write_csv(merged.frame, out / "merged.csv")
+        write_csv(getattr(merged, name), out / f"{name}.csv")
+    write_csv(merged.frame, out / "merged.csv")
     write_tables(tables, out)
     plot_ranks(merged.as_summary(), out)
     return merged
@@ -240,7 +240,3 @@ def _record(parts: list[Part], names: dict[tuple[str, str, str], str]) -> dict[s
             for part in parts
         ],
     }
-
-
-def _write_csv(table: pd.DataFrame, file: Path) -> None:
-    write_whole(file, lambda part: table.to_csv(part, index=False, float_format="%.10g", lineterminator="\n"))

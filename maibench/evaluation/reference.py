@@ -13,6 +13,7 @@ import argparse
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from maibench.config import make_config
 from maibench.evaluation.compare import run_comparison
@@ -53,8 +54,8 @@ def _compare(data: str, name: str, models: str, perturb: str, kept: Path) -> Non
         if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
             (Path(workplace) / name).symlink_to(Path(data).resolve().parent)
             data = str(Path(workplace) / name / Path(data).name)
-        flags = {"models": models, "data": data, "out": str(Path(workplace) / "run"), "device": "cpu"}
-        flags |= {"perturb": perturb, "gallery": 0}
+        flags: dict[str, Any] = {"models": models, "data": data, "perturb": perturb, "device": "cpu", "gallery": 0}
+        flags["out"] = str(Path(workplace) / "run")
         run = run_comparison(make_config(None, flags, SETTINGS if models == MODELS else []))
         _copy(run.folder, kept, KEPT if perturb == "none" else (*KEPT, *KEPT_OF_ROBUSTNESS))
 

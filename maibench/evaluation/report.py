@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from maibench.errors import MaibenchError
 from maibench.evaluation.evaluated import Evaluated, as_arrays, choose
-from maibench.evaluation.frames import Summary
+from maibench.evaluation.frames import Summary, write_csv
 from maibench.evaluation.run import read_run
 from maibench.evaluation.store import images_per_second, read_predictions
-from maibench.files import make_folder, write_text, write_whole
+from maibench.files import make_folder, write_text
 
 ALWAYS = ("metrics", "per_generator", "comparisons", "roc")
 """Frames that are written even without a row, so that a script finds its columns."""
@@ -36,7 +34,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     for name, frame in summary.frames().items():
         file = folder / f"{name}.csv"
         if name in ALWAYS or not frame.empty:
-            _write_csv(frame, file)
+            write_csv(frame, file)
         else:
             file.unlink(missing_ok=True)
     write_text(folder / "table.md", markdown(summary, run, style))
@@ -101,8 +99,3 @@ def _facts(run: dict[str, Any], speeds: dict[str, float]) -> dict[str, Any]:
             trained_on=None if trained_on is None else tuple(trained_on),
         )
     return facts
-
-
-def _write_csv(frame: pd.DataFrame, file: Path) -> None:
-    # ten digits: the same text on machines that differ in the last bits of a sum
-    write_whole(file, lambda part: frame.to_csv(part, index=False, float_format="%.10g", lineterminator="\n"))

@@ -163,7 +163,7 @@ def run_ablation(
     progress: Callable[[], Progress] = Progress,
 ) -> bool:
     """Finetune and compare every point with every seed, then write ablation.csv, summary.csv, table.md, table.tex,
-    ablation.png and ablation.svg to `out`.
+    ablation.svg, ablation.png and ablation.pdf to `out`.
 
     What is done already is not done again. data, compare, changes: win over the file's `data`, `compare` and `set`.
     part: (i, n): only every n-th training, from the i-th, so that machines that share a folder share the work; whoever

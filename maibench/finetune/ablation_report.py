@@ -20,7 +20,7 @@ COLUMNS = ("point", "seed", "measure", "on", "value")
 
 def write_ablation(title: str, values: pd.DataFrame, missing: dict[str, str], out: Path) -> None:
     """Write ablation.csv (`COLUMNS`), summary.csv, table.md, table.tex, and, where there is something to show,
-    ablation.svg and ablation.png. missing: {training: why it has no row}."""
+    ablation.svg, ablation.png and ablation.pdf. missing: {training: why it has no row}."""
     summary = summarise_ablation(values)
     for name, frame in (("ablation", values), ("summary", summary)):
         write_whole(out / f"{name}.csv", functools.partial(frame.to_csv, index=False, float_format="%.6g"))
