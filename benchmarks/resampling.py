@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from maibench.evaluation.bootstrap import SourceBootstrap
-from maibench.evaluation.comparisons import compare_pairs
-from maibench.evaluation.evaluated import Evaluated, groups
-from maibench.evaluation.intervals import interval_rows
+from maibench.evaluation.statistics.bootstrap import SourceBootstrap
+from maibench.evaluation.statistics.comparisons import compare_pairs
+from maibench.evaluation.statistics.evaluated import Evaluated, groups
+from maibench.evaluation.statistics.intervals import interval_rows
 
 RESAMPLES, DETECTORS, GENERATORS = 1000, 3, 20
 

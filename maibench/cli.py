@@ -278,7 +278,7 @@ def _show_summary(folder: Path, summary: Any, table: Any = None) -> None:
     from rich.console import Console
 
     from maibench.evaluation.run import read_run
-    from maibench.evaluation.tables import style_of, terminal
+    from maibench.evaluation.tables.report_tables import style_of, terminal
 
     run = read_run(folder)
     Console().print(terminal(summary, run, style_of(run, table)))
@@ -288,7 +288,7 @@ def _show_summary(folder: Path, summary: Any, table: Any = None) -> None:
 def _show_merged(merged: Any, table: Any) -> None:
     from rich.console import Console
 
-    from maibench.evaluation.merged_tables import terminal
+    from maibench.evaluation.tables.merged_tables import terminal
 
     Console().print(terminal(merged, table))
     _say(f"the merged tables are in {merged.folder}")

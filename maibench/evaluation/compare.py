@@ -22,12 +22,12 @@ from maibench.datasets.suites import expand
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.attacks import Attack, make_attacks
 from maibench.evaluation.fitting import fit_detector
-from maibench.evaluation.frames import Summary
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
 from maibench.evaluation.report import read_evaluated, write_report
 from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
+from maibench.evaluation.statistics.frames import Summary
 from maibench.evaluation.store import PredictionStore, remove_other_detectors
 from maibench.files import make_folder, remove_parts
 from maibench.models.base import Detector

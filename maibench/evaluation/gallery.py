@@ -18,8 +18,8 @@ from maibench.datasets.image import MAX_PIXELS, Pixels, decode, read_file
 from maibench.datasets.manifest import check_inside
 from maibench.datasets.perturb import parse_perturbation
 from maibench.errors import DiskError, ImageError, MaibenchError
-from maibench.evaluation.evaluated import Evaluated
 from maibench.evaluation.picks import Pick, select
+from maibench.evaluation.statistics.evaluated import Evaluated
 from maibench.files import make_folder, remove_parts, write_text, write_whole
 from maibench.progress import Progress
 

@@ -12,10 +12,10 @@ from typing import Any
 import pandas as pd
 
 import maibench
-from maibench.evaluation.aggregates import spread
-from maibench.evaluation.frames import Summary, empty, frame, write_csv
 from maibench.evaluation.merge_parts import RECORD, Part, check_folders, check_perturbations, data_names, read_part
 from maibench.evaluation.run import FILE
+from maibench.evaluation.statistics.aggregates import spread
+from maibench.evaluation.statistics.frames import Summary, empty, frame, write_csv
 from maibench.files import make_folder, write_text
 
 METRICS = ("accuracy", "balanced_accuracy", "auc")
@@ -68,7 +68,7 @@ def merge_reports(folders: Sequence[Path], out: Path, settings: dict[str, Any] |
     `out` that holds anything but a merged report.
     """
     from maibench.evaluation.figures import plot_ranks
-    from maibench.evaluation.merged_tables import merged_tables, write_tables
+    from maibench.evaluation.tables.merged_tables import merged_tables, write_tables
 
     settings = settings or {}
     check_folders(folders, out)
@@ -174,7 +174,7 @@ def _ranks(values: pd.DataFrame, data: list[str]) -> tuple[pd.DataFrame, pd.Data
     """Ranks and their stability over data sets under the shown perturbation, and which detectors have none."""
     if len(data) < 2:
         return empty("ranks"), empty("rank_stability"), []
-    from maibench.evaluation.ranks import friedman_ranks, rank_stability
+    from maibench.evaluation.statistics.ranks import friedman_ranks, rank_stability
 
     ranks, stability, partial = [], [], []
     shown = values[values["perturbation"] == shown_of(values)]

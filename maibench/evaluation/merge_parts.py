@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from maibench.errors import MaibenchError
-from maibench.evaluation.frames import empty
 from maibench.evaluation.run import read_run
+from maibench.evaluation.statistics.frames import empty
 from maibench.files import PART
 
 RECORD = "merged.json"

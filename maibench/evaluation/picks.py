@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.evaluation.evaluated import Evaluated, Floats, Mask
+from maibench.evaluation.statistics.evaluated import Evaluated, Floats, Mask
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from maibench.config import make_config
 from maibench.evaluation.compare import run_comparison
-from maibench.evaluation.tables import GENERATOR_TITLES
+from maibench.evaluation.tables.report_tables import GENERATOR_TITLES
 
 MODELS = "bailu,mai_cnn,moondream,moondream-nano-base=moondream,metadata"
 SETTINGS = ["moondream-nano-base.adapter=none"]

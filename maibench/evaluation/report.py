@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from maibench.errors import MaibenchError
-from maibench.evaluation.evaluated import Evaluated, as_arrays, choose
-from maibench.evaluation.frames import Summary, write_csv
 from maibench.evaluation.run import read_run
+from maibench.evaluation.statistics.evaluated import Evaluated, as_arrays, choose
+from maibench.evaluation.statistics.frames import Summary, write_csv
 from maibench.evaluation.store import images_per_second, read_predictions
 from maibench.files import make_folder, write_text
 
@@ -24,8 +24,8 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     Raises MaibenchError when there are no predictions.
     """
     from maibench.evaluation.figures import plot_all
-    from maibench.evaluation.page import write_page
-    from maibench.evaluation.tables import latex, markdown, style_of
+    from maibench.evaluation.page.page import write_page
+    from maibench.evaluation.tables.report_tables import latex, markdown, style_of
 
     run = _run_of(folder)
     summary = summarise_folder(folder, run, settings or {})
@@ -48,7 +48,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
 def summarise_folder(folder: Path, run: dict[str, Any], settings: dict[str, Any]) -> Summary:
     """The numbers of a folder; see `write_report`."""
     from maibench.datasets.suites import named_suites
-    from maibench.evaluation.summary import summarise
+    from maibench.evaluation.statistics.summary import summarise
 
     config = run.get("config", {})
     keys = _keys(run)
@@ -88,7 +88,7 @@ def _setting(name: str, run: dict[str, Any], settings: dict[str, Any], default: 
 
 
 def _facts(run: dict[str, Any], speeds: dict[str, float]) -> dict[str, Any]:
-    from maibench.evaluation.summary import DetectorFacts
+    from maibench.evaluation.statistics.summary import DetectorFacts
 
     facts = {}
     for entry in run.get("detectors", []):

@@ -20,8 +20,8 @@ from maibench.datasets.manifest import SPLITS, Manifest, collections_of
 from maibench.datasets.readers import open_data
 from maibench.datasets.suites import expand
 from maibench.errors import DiskError, MaibenchError
-from maibench.evaluation import metrics
 from maibench.evaluation.compare import run_comparison
+from maibench.evaluation.statistics import metrics
 from maibench.files import make_folder, write_text
 from maibench.finetune.ablation_report import COLUMNS, write_ablation
 from maibench.finetune.recipe import Recipe, make_recipe

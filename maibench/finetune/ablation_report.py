@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from maibench.evaluation.drawing import drawable, save_pictures, style
-from maibench.evaluation.table_formats import EMPTY, LATEX_NEEDS, Cell, Table, latex_table, markdown_table
+from maibench.evaluation.figures.drawing import drawable, save_pictures, style
+from maibench.evaluation.tables.formats import EMPTY, LATEX_NEEDS, Cell, Table, latex_table, markdown_table
 from maibench.files import write_text, write_whole
 
 COLUMNS = ("point", "seed", "measure", "on", "value")

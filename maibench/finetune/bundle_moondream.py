@@ -17,8 +17,8 @@ import torch
 
 from maibench.datasets.readers import open_data
 from maibench.errors import MaibenchError
-from maibench.evaluation.metrics import auc, balanced_accuracy
-from maibench.evaluation.thresholds import fit_threshold
+from maibench.evaluation.statistics.metrics import auc, balanced_accuracy
+from maibench.evaluation.statistics.thresholds import fit_threshold
 from maibench.files import make_folder, write_text
 from maibench.finetune.validation import read_validation
 from maibench.models.loading import load_detector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from maibench.evaluation.drawing import drawable, style
+from maibench.evaluation.figures.drawing import drawable, style
 from maibench.files import write_whole
 
 

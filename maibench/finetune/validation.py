@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from maibench.datasets.image import decode, read_file
 from maibench.datasets.manifest import Manifest, collections_of
 from maibench.errors import ImageError, MaibenchError
-from maibench.evaluation.metrics import accuracy, auc
-from maibench.evaluation.thresholds import fit_threshold
+from maibench.evaluation.statistics.metrics import accuracy, auc
+from maibench.evaluation.statistics.thresholds import fit_threshold
 from maibench.models.base import Detector
 from maibench.models.device import to_device
 

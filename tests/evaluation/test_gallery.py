@@ -13,9 +13,9 @@ from PIL import Image
 from maibench import Card, Detector, load_detector
 from maibench.datasets.readers import read_manifest
 from maibench.evaluation import evidence
-from maibench.evaluation.evaluated import Evaluated
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.picks import select
+from maibench.evaluation.statistics.evaluated import Evaluated
 
 
 def evaluated(labels, paths=None, shown="none", **logits) -> Evaluated:

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from maibench.errors import MaibenchError
-from maibench.evaluation import merged_tables
-from maibench.evaluation.frames import frame
 from maibench.evaluation.merge import COLUMNS, METRICS, merge_reports
+from maibench.evaluation.statistics.frames import frame
+from maibench.evaluation.tables import merged_tables
 
 FILES = {
     "merged.csv", "spread.csv", "ranks.csv", "rank_stability.csv", "table.md", "table.tex", "merged.json",

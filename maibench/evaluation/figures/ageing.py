@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from maibench.evaluation.drawing import fitting, line_style, text_width
+from maibench.evaluation.figures.drawing import fitting, line_style, text_width
 from maibench.evaluation.figures.parts import (
     GREY,
     SMALL,
@@ -22,13 +22,13 @@ from maibench.evaluation.figures.parts import (
     shown_rows,
     with_numbers,
 )
-from maibench.evaluation.tables import was_seen
+from maibench.evaluation.tables.report_tables import was_seen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 # Inches between two names above the panel, of the longest name, of the panel, and beside it.
 _STEP, _NAME, _HEIGHT, _AROUND = 0.135, 1.5, 2.2, 0.7

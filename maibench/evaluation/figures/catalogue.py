@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maibench.evaluation.drawing import picture_paths, save_pictures, style
 from maibench.evaluation.figures.ageing import released
 from maibench.evaluation.figures.costs import cost
 from maibench.evaluation.figures.curves import generators, roc, roc_low
+from maibench.evaluation.figures.drawing import picture_paths, save_pictures, style
 from maibench.evaluation.figures.heatmaps import heatmap, transfer
 from maibench.evaluation.figures.ranking import comparisons, ranks
 from maibench.evaluation.figures.robustness import robustness, robustness_dots
@@ -19,7 +19,7 @@ from maibench.evaluation.figures.scores import histograms, reliability, risk_cov
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from maibench.evaluation.drawing import line_style
+from maibench.evaluation.figures.drawing import line_style
 from maibench.evaluation.figures.parts import (
     COLUMN,
     TEXT,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 
 def cost(summary: Summary) -> Figure | None:

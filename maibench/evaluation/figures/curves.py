@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maibench.evaluation.drawing import fitting, text_width
+from maibench.evaluation.figures.drawing import fitting, text_width
 from maibench.evaluation.figures.parts import (
     COLUMN,
     GREY,
@@ -25,15 +25,15 @@ from maibench.evaluation.figures.parts import (
     shown_rows,
     with_numbers,
 )
-from maibench.evaluation.table_formats import EMPTY
-from maibench.evaluation.tables import detectors, per_generator_rows, rate, was_seen, with_interval
+from maibench.evaluation.tables.formats import EMPTY
+from maibench.evaluation.tables.report_tables import detectors, per_generator_rows, rate, was_seen, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 Curve = tuple[np.ndarray, np.ndarray]
 """FPR and TPR, (k,) each, rising."""

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maibench.evaluation.drawing import drawable, fitting, text_width
+from maibench.evaluation.figures.drawing import drawable, fitting, text_width
 from maibench.evaluation.figures.parts import SMALL, with_numbers
-from maibench.evaluation.table_formats import EMPTY
-from maibench.evaluation.tables import detectors, is_empty, per_generator_rows, shown_perturbation, was_seen
+from maibench.evaluation.tables.formats import EMPTY
+from maibench.evaluation.tables.report_tables import (
+    detectors,
+    is_empty,
+    per_generator_rows,
+    shown_perturbation,
+    was_seen,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 # More generators than this stand below each other.
 _WIDE = 8

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from maibench.evaluation.drawing import drawable, fitting, line_style, text_width
-from maibench.evaluation.tables import detectors, shown_perturbation
+from maibench.evaluation.figures.drawing import drawable, fitting, line_style, text_width
+from maibench.evaluation.tables.report_tables import detectors, shown_perturbation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 COLUMN, TEXT = 3.3, 7.0
 """Widths of a paper's column and of its text, in inches."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from maibench.evaluation.drawing import drawable, fitting, line_style, text_width
+from maibench.evaluation.figures.drawing import drawable, fitting, line_style, text_width
 from maibench.evaluation.figures.parts import (
     COLUMN,
     GREY,
@@ -20,13 +20,13 @@ from maibench.evaluation.figures.parts import (
     shown_rows,
     with_numbers,
 )
-from maibench.evaluation.tables import detectors, is_empty
+from maibench.evaluation.tables.report_tables import detectors, is_empty
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 _METRICS = {"auc": "AUC", "balanced_accuracy": "balanced accuracy", "tpr": "TPR"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from maibench.datasets.attack_names import is_attack
-from maibench.evaluation.drawing import fitting, line_style
+from maibench.evaluation.figures.drawing import fitting, line_style
 from maibench.evaluation.figures.parts import (
     SMALL,
     TEXT,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 _METRICS = {"accuracy": "accuracy", "auc": "AUC"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from maibench.evaluation.drawing import fitting, line_style
+from maibench.evaluation.figures.drawing import fitting, line_style
 from maibench.evaluation.figures.parts import (
     COLUMN,
     GREY,
@@ -25,13 +25,13 @@ from maibench.evaluation.figures.parts import (
     shown_rows,
     with_numbers,
 )
-from maibench.evaluation.tables import rate
+from maibench.evaluation.tables.report_tables import rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from maibench.evaluation.frames import Summary
+    from maibench.evaluation.statistics.frames import Summary
 
 # Where one bin holds more than this share of its class, the others would be flat on a linear axis.
 _LOG_FROM = 0.4

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from maibench.evaluation.drawing import style
 from maibench.evaluation.figures import FIGURES
-from maibench.evaluation.frames import COLUMNS, Summary, frame
+from maibench.evaluation.figures.drawing import style
+from maibench.evaluation.statistics.frames import COLUMNS, Summary, frame
 
 CODECS = {"jpeg": (100, 95, 75, 50), "webp": (100, 80), "resize": (1, 0.5, 2), "blur": (0, 1, 2), "noise": (0, 5)}
 DETECTORS, GENERATORS = ("bailu", "mai_cnn"), ("sd15", "sdxl")

@@ -11,9 +11,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from maibench.evaluation.drawing import save_pictures, style
 from maibench.evaluation.figures import FIGURES, plot_all
-from maibench.evaluation.frames import COLUMNS, Summary, empty
+from maibench.evaluation.figures.drawing import save_pictures, style
+from maibench.evaluation.statistics.frames import COLUMNS, Summary, empty
 
 pytestmark = pytest.mark.filterwarnings("error")
 

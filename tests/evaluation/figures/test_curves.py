@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from maibench.evaluation.drawing import line_style
-from maibench.evaluation.frames import frame
+from maibench.evaluation.figures.drawing import line_style
+from maibench.evaluation.statistics.frames import frame
 
 pytestmark = pytest.mark.filterwarnings("error")
 

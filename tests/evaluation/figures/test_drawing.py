@@ -2,7 +2,7 @@
 
 import pytest
 
-from maibench.evaluation.drawing import COLOURS, drawable, fitting, line_style, text_width
+from maibench.evaluation.figures.drawing import COLOURS, drawable, fitting, line_style, text_width
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from maibench.evaluation.drawing import fitting
+from maibench.evaluation.figures.drawing import fitting
 
 pytestmark = pytest.mark.filterwarnings("error")
 

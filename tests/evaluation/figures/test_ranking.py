@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maibench.evaluation.figures.ranking import within_critical_difference
-from maibench.evaluation.frames import frame
+from maibench.evaluation.statistics.frames import frame
 
 pytestmark = pytest.mark.filterwarnings("error")
 

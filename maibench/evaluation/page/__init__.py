@@ -1,0 +1,1 @@
+"""report.html: the whole report in one file that opens offline."""

@@ -1,0 +1,1 @@
+"""From predictions to numbers: pure functions on arrays and frames. Needs no torch."""
