@@ -2,7 +2,8 @@
 
 Nothing leaves the machine: the page is served on the loopback address alone, to a browser that is told to load nothing
 from elsewhere; gradio's telemetry, public link, fonts of Google and run history are off. Uploads lie in a folder of
-gradio's for an hour at most and are removed with it when the page is stopped.
+gradio's for an hour at most and are removed with it when the page is stopped, or its terminal closed; what a killed
+process leaves is removed when the next page starts. Other websites get no answer, so that none can fill the disk.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
+from maibench.app_uploads import uploads_folder
 from maibench.errors import MaibenchError
 from maibench.models.base import Detector
 from maibench.models.device import choose_device
@@ -34,6 +36,7 @@ _POLICY = (
     "frame-ancestors 'none'; form-action 'self'"
 )
 """The Content-Security-Policy: gradio's page needs inline scripts, and nothing from elsewhere."""
+_REFUSED = "Another website asked for this. To open the page, type its address into the browser."
 
 
 def run_app(
@@ -55,7 +58,8 @@ def run_app(
     if host not in HOSTS:
         raise MaibenchError(f"--host {host}: the page is for this machine alone; use {', '.join(HOSTS)}")
     with contextlib.ExitStack() as stack:
-        uploads = stack.enter_context(tempfile.TemporaryDirectory(prefix="maibench-app-"))
+        stack.enter_context(_tidied_when_terminated())
+        uploads = stack.enter_context(uploads_folder())
         stack.enter_context(_environment(_QUIET | {"GRADIO_TEMP_DIR": uploads}))
         _gradio()
         listening = stack.enter_context(_listen(host, port))
@@ -71,6 +75,7 @@ def run_app(
 def load_detectors(models: list[str], options: dict[str, dict[str, Any]], device: str) -> dict[str, Detector]:
     """The detectors by label, ready to score. Raises MaibenchError where one is not, or has to be fitted first."""
     from maibench.config import label_specs
+    from maibench.models.registry import names
 
     specs = label_specs(models)
     if unknown := [label for label in options if label not in specs]:
@@ -91,8 +96,12 @@ def load_detectors(models: list[str], options: dict[str, dict[str, Any]], device
             detector.check_ready()
         except MaibenchError as error:
             raise MaibenchError(f"{label}: {error}") from error
-        own = detector.row_name if label == spec and detector.row_name not in specs else ""
-        detectors[own or label] = detector
+        is_given = f"{label}={spec}" in {model.replace(" ", "") for model in models}
+        # as in a comparison: a folder may be called like the model that it was made from
+        row = detector.row_name if detector.row_name and label in names() and not is_given else label
+        if row in detectors or (row != label and row in specs):
+            raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
+        detectors[row] = detector
     return detectors
 
 
@@ -126,12 +135,18 @@ def make_app(detectors: dict[str, Detector]) -> Any:
 
 
 class _OnlyFromHere:
-    """Adds the Content-Security-Policy to every answer."""
+    """Refuses what another website asks for, and adds the Content-Security-Policy to every answer.
+
+    A browser posts a form with files to any address without asking first, and says in `origin` for whom; of what it
+    fetches without an `origin` it says in `sec-fetch-site` whether another site wanted it.
+    """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
         async def send_with_policy(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [
@@ -141,7 +156,22 @@ class _OnlyFromHere:
                 ]
             await send(message)
 
-        await self.app(scope, receive, send_with_policy if scope["type"] == "http" else send)
+        app = self.app
+        if scope["type"] in ("http", "websocket") and _from_elsewhere(scope):
+            app = PlainTextResponse(_REFUSED, status_code=403)
+        await app(scope, receive, send_with_policy if scope["type"] == "http" else send)
+
+
+def _from_elsewhere(scope: Any) -> bool:
+    """Whether a website that is not this page made the browser ask. scope: of ASGI, "http" or "websocket"."""
+    given: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        given.setdefault(name.lower(), []).append(value.strip().lower())
+    scheme = b"https" if scope["scheme"] in ("https", "wss") else b"http"
+    own = [scheme + b"://" + host for host in given.get(b"host", [])]
+    return any(origin not in own for origin in given.get(b"origin", [])) or b"cross-site" in given.get(
+        b"sec-fetch-site", []
+    )
 
 
 @contextlib.contextmanager
@@ -176,12 +206,34 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(app: Any, listening: socket.socket) -> None:
     import uvicorn
 
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main else None
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    for number in _terminations():
+        if signal.getsignal(number) is _stop:
+            signal.signal(number, server.handle_exit)
+    with contextlib.suppress(KeyboardInterrupt):  # how the page is stopped
+        server.run(sockets=[listening])
+
+
+@contextlib.contextmanager
+def _tidied_when_terminated() -> Iterator[None]:
+    """Make a terminated process, and one whose terminal is closed, unwind as at Ctrl-C; a second signal does not
+    cut that short. What is ignored (`nohup`) stays so."""
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        wanted = [number for number in _terminations() if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, _stop) for number in wanted}
     try:
-        with contextlib.suppress(KeyboardInterrupt):  # how the page is stopped; a terminated one tidies up, too
-            uvicorn.Server(config).run(sockets=[listening])
+        yield
     finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _terminations() -> list[signal.Signals]:
+    return [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for other in _terminations():
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -72,17 +72,32 @@ def judge(detectors: dict[str, Detector], name: str, data: bytes) -> Judged:
     """Ask every detector; what fails is told, never raised."""
     try:
         file, pixels = _read(name, data)
+        picture = _data_uri(_fit(pixels, 160))
+    except (ImageError, MemoryError) as error:
+        return Judged(name, error=_reason(error))
+    disturbed, undisturbed = None, ""
+    try:
         disturbed = parse_perturbation(AFTER)(pixels, file.image_id)
-    except ImageError as error:
-        return Judged(name, error=str(error))
+    except (ImageError, MemoryError) as error:  # a size that JPEG does not hold: the answers to the image itself stay
+        undisturbed = _reason(error)
     answers = {}
     for label, detector in detectors.items():
         if detector.reads == "pixels":
-            answers[label] = _ask(detector, pixels), _ask(detector, disturbed)
+            after = Answer(error=undisturbed) if disturbed is None else _ask(detector, disturbed)
+            answers[label] = _ask(detector, pixels), after
         else:
             answers[label] = _ask(detector, file), Answer(error="reads the file, not the pixels")
     height, width = pixels.shape[:2]
-    return Judged(name, f"{width} × {height} pixels, {file.format}", _data_uri(_fit(pixels, 160)), answers)
+    return Judged(name, f"{width} × {height} pixels, {file.format}", picture, answers)
+
+
+def judge_upload(detectors: dict[str, Detector], path: Path) -> Judged:
+    """`judge` of an uploaded file, which may have been removed since."""
+    try:
+        data = _upload(path)
+    except ImageError as error:
+        return Judged(path.name, error=str(error))
+    return judge(detectors, path.name, data)
 
 
 def explain(detector: Detector, label: str, name: str, data: bytes) -> str:
@@ -105,8 +120,17 @@ def explain(detector: Detector, label: str, name: str, data: bytes) -> str:
             "method": evidence.METHOD,
         }
     except Exception as error:  # whatever a plug-in raises: a line on the page
-        context["error"] = str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+        context["error"] = _reason(error)
     return _template("evidence").render(context)
+
+
+def explain_upload(detector: Detector, label: str, path: Path) -> str:
+    """`explain` of an uploaded file, which may have been removed since."""
+    try:
+        data = _upload(path)
+    except ImageError as error:
+        return _template("evidence").render(name=path.name, label=label, error=str(error))
+    return explain(detector, label, path.name, data)
 
 
 def theme() -> gr.themes.Base:
@@ -127,7 +151,7 @@ def make_page(detectors: dict[str, Detector], delete_cache: tuple[int, int]) -> 
         paths = paths or []
         judged: list[Judged] = []
         for path in paths:
-            judged.append(judge(detectors, Path(path).name, Path(path).read_bytes()))
+            judged.append(judge_upload(detectors, Path(path)))
             yield _answers(judged, len(paths)), gr.skip(), gr.skip(), gr.skip()
         choices = [(f"{number}. {each.name}", number - 1) for number, each in enumerate(judged, 1) if not each.error]
         chosen = choices[0][1] if choices else None
@@ -141,8 +165,7 @@ def make_page(detectors: dict[str, Detector], delete_cache: tuple[int, int]) -> 
     def draw(paths: list[str] | None, image: int | None, label: str | None) -> str:
         if not paths or image is None or image >= len(paths) or label not in detectors:
             return ""
-        path = Path(paths[image])
-        return explain(detectors[label], label, path.name, path.read_bytes())
+        return explain_upload(detectors[label], label, Path(paths[image]))
 
     with gr.Blocks(title="maibench", analytics_enabled=False, delete_cache=delete_cache) as page:
         gr.HTML(_template("head").render(detectors=list(detectors), hint=_HINT), padding=False)
@@ -172,6 +195,22 @@ def _answers(judged: list[Judged], total: int) -> str:
     return _template("answers").render(judged=judged, total=total, after=AFTER)
 
 
+def _upload(path: Path) -> bytes:
+    """Raises ImageError where the file is gone, which `delete_cache` sees to."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError("the upload was removed after an hour; drop the image again") from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
+    return str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}"
+
+
 def _read(name: str, data: bytes) -> tuple[ImageFile, Pixels]:
     file = parse_file(name, data, max_pixels=2**62)
     if file.width * file.height > MAX_PIXELS:
@@ -186,7 +225,7 @@ def _ask(detector: Detector, image: Any) -> Answer:
             logits, unsure = detector.answer(to_device(batch, detector.device))
         logit = float(logits[0])
     except Exception as error:  # whatever a plug-in raises: a row on the page
-        return Answer(error=str(error) if isinstance(error, ImageError) else f"{type(error).__name__}: {error}")
+        return Answer(error=_reason(error))
     if np.isnan(logit):
         return Answer(error="the detector returned NaN")
     return Answer(float(expit(logit)), bool(unsure[0]))

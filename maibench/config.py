@@ -29,8 +29,9 @@ class TableConfig(BaseModel):
 
     columns: of the main table, of `TABLE_COLUMNS`, in this order; None: those that there is something to say in. Names
     come first, and `detector` is always among them. detectors, perturbations: the rows, None for all. order: of the
-    rows, "request" or the column that they are sorted by, best first. precision: decimals of a rate; bounds of
-    intervals have one less from 3 on. intervals: whether they are shown.
+    detectors, "request" (as `detectors` lists them, else as the run does) or the column that they are sorted by, best
+    first. precision: decimals of a rate; bounds of intervals have one less from 3 on. intervals: whether they are
+    shown.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -146,6 +147,7 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
         raise MaibenchError(_explain(error, file, given)) from error
     for label, option, value in options:
         config.options.setdefault(label, {})[option] = value
+    _check_rows(config)
     return config
 
 
@@ -201,6 +203,17 @@ def _labels(models: object) -> set[str]:
     """The labels of `models`, whatever else is wrong with them."""
     parts = [str(model).partition("=") for model in models] if isinstance(models, list) else []
     return {label.strip() if equals else _default_label(label.strip()) for label, equals, _ in parts}
+
+
+def _check_rows(config: RunConfig) -> None:
+    """Raise MaibenchError where the tables are to show a detector that the comparison has not. One that was named by
+    its SPEC alone may call its row otherwise once it is loaded, so longer names that begin like it pass."""
+    labels = label_specs(config.models) if config.table.detectors else {}
+    renamed = tuple(label for label, spec in labels.items() if label == spec)
+    for name in config.table.detectors or []:
+        if name not in labels and not name.startswith(renamed):
+            near = _hint(name, list(labels), "there are")
+            raise MaibenchError(f"table.detectors: no detector is called '{name}' here{near}")
 
 
 def _updated(values: Any, changes: dict[str, Any]) -> Any:

@@ -24,7 +24,7 @@ def test_defaults():
     assert made.model_dump() == {
         "models": ["metadata"], "data": "demo", "split": "test", "perturb": ["none"], "out": None, "engine": "local",
         "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
-        "strict": False, "resamples": 1000, "interval": "bootstrap", "gallery": 4, "evidence": True,
+        "strict": False, "resamples": 1000, "interval": "bootstrap", "figures": True, "gallery": 4, "evidence": True,
         "max_pixels": 100_000_000, "options": {},
         "table": {
             "columns": None, "detectors": None, "perturbations": None, "order": "request", "precision": 3,
@@ -225,3 +225,20 @@ def test_wrong_wishes_for_tables(setting, reason, yaml):
         config(yaml("table: {precision: 2}\n"), None, setting)
     with pytest.raises(MaibenchError):
         config(yaml("table: 3\n"), None, "table.precision=2")
+
+
+@pytest.mark.parametrize("name", ["bailu", "moondream-nano", "big"])
+def test_rows_of_the_comparison_may_be_asked_for(name):
+    """A detector that was named by its SPEC alone may call its row otherwise, as the bundled moondream does."""
+    made = config(None, {"models": "bailu,moondream,big=mai_cnn"}, f"table.detectors=[{name}]")
+    assert made.table.detectors == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("balu", "did you mean 'bailu'?"), ("mai_cnn", "there are: bailu, big"), ("big-nano", "did you mean 'big'?")],
+)
+def test_rows_that_the_comparison_has_not_are_told_before_it_starts(name, hint):
+    with pytest.raises(MaibenchError) as error:
+        config(None, {"models": "bailu,big=mai_cnn"}, f"table.detectors=[{name}]")
+    assert str(error.value) == f"table.detectors: no detector is called '{name}' here; {hint}"

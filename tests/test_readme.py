@@ -27,9 +27,17 @@ def test_the_detector_of_the_readme_scores_next_to_a_bundled_one(data_set, tmp_p
 
 
 def test_the_files_that_the_readme_lists_are_written(data_set, tmp_path: Path):
-    run = maibench.compare(models=["metadata"], data=str(data_set(splits=("train", "test"))), out=str(tmp_path / "run"))
+    dummies = Path(__file__).parent / "dummy_detectors.py"
+    run = maibench.compare(
+        models=["metadata", f"{dummies}:Attackable", f"{dummies}:Brightness"],
+        data=str(data_set(n_real=12, n_synthetic=12, splits=("train", "validation", "test"))),
+        out=str(tmp_path / "run"),
+        perturb=["jpeg:75", "attack:fgsm:2"],
+        resamples=20,
+    )
     listed = re.findall(r"`([\w.]+\.(?:csv|md|tex|html|json))`", README.split("In the run's folder:")[1].split("##")[0])
-    assert len(listed) >= 6
-    for name in [*listed, "roc.svg", "roc.png", "generators.svg", "generators.png"]:
+    assert len(listed) >= 20
+    assert {path.name for path in run.folder.glob("*.csv")} <= {*listed}
+    for name in [*listed, "roc.svg", "roc.png", "roc.pdf", "heatmap.svg", "robustness.svg", "gallery/gallery.json"]:
         assert (run.folder / name).stat().st_size > 0, name
     assert pd.read_parquet(run.folder / "predictions" / "metadata")["status"].eq("ok").all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from maibench.errors import MaibenchError
 REQUIRED = ("path", "label", "generator")
 OPTIONAL = ("image_id", "source", "split", "released", "licence", "width", "height", "format", "n_bytes")
 SPLITS = ("train", "validation", "test")
+AGGREGATES = ("all", "seen", "unseen")
+"""What a report calls several generators together: no generator can be called so."""
 _LISTED = ("path", "label", "generator", "source", "split", "image_id", "n_bytes")
 
 
@@ -50,6 +53,7 @@ class Manifest:
         rows["generator"] = _texts(rows, "generator", where)
         rows["label"] = _labels(rows["label"], where)
         _check_real(rows, where)
+        check_generators(rows["generator"].unique(), where)
         rows["split"] = _splits(rows, where)
         repeated = rows["path"][rows["path"].duplicated()]
         if len(repeated):
@@ -88,6 +92,14 @@ def collections_of(rows: pd.DataFrame, data: str) -> pd.Series:
     sources = rows["source"].astype(str)
     before = sources.str.split(":", n=1).str[0]
     return before.where(sources.str.contains(":", regex=False) & (before != ""), data)
+
+
+def check_generators(names: Iterable[str], where: str) -> None:
+    """Raise MaibenchError where a generator is called what a report calls several of them (`AGGREGATES`)."""
+    if taken := sorted(set(names) & set(AGGREGATES)):
+        raise MaibenchError(
+            f"{where}: the generator '{taken[0]}' has the name that reports use for several of them together; rename it"
+        )
 
 
 def check_inside(root: Path, paths: list[str], where: str) -> None:

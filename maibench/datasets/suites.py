@@ -16,6 +16,10 @@ FOLDER = Path(__file__).parent / "suites"
 """The suites that come with the package, one NAME.yaml each."""
 
 
+TAKEN = ("all", "attack")
+"""What a report calls everything that no suite covers, and the attacks."""
+
+
 class Suite(BaseModel):
     """A named list of perturbations. description: what it stands for. references: where its settings are from."""
 
@@ -74,6 +78,10 @@ def expand(texts: Iterable[str]) -> list[str]:
         if name is None:
             names[_shown_name(text)] = None
             continue
+        if name in TAKEN:
+            raise MaibenchError(
+                f"{text.strip()}: a report uses the name '{name}' for a suite of its own; rename the file"
+            )
         if files.setdefault(name, text.strip()) != text.strip():
             raise MaibenchError(f"two suites are called '{name}': {files[name]} and {text.strip()}; rename a file")
         names.update(dict.fromkeys(read_suite(text).perturbations))
@@ -82,16 +90,8 @@ def expand(texts: Iterable[str]) -> list[str]:
 
 
 def named_suites(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The suites among what a run was asked for (`config.perturb` of its run.json), and the perturbations of each;
-    without those whose file is no longer there."""
-    suites: dict[str, tuple[str, ...]] = {}
-    for text in texts:
-        if (name := suite_name(text)) is not None:
-            try:
-                suites[name] = read_suite(text).perturbations
-            except MaibenchError:  # the predictions are there all the same
-                continue
-    return suites
+    """The suites among what is asked for, and the perturbations of each. Raises MaibenchError as `expand`."""
+    return {name: read_suite(text).perturbations for text in texts if (name := suite_name(text)) is not None}
 
 
 def _shown_name(text: str) -> str:

@@ -8,9 +8,12 @@ gradient sign method (Goodfellow et al. 2014, arXiv 1412.6572) and projected gra
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,6 +29,8 @@ from maibench.models.loading import fingerprint
 
 Pixels = NDArray[np.uint8]
 
+VERSION = 2
+"""Raise it when attacked images change, so that they are scored afresh."""
 PGD_STEPS = 10
 PGD_STEP_SHARE = 1 / 4
 """The size of one step of PGD, in eps."""
@@ -61,8 +66,11 @@ class Attack:
         if self.attack.method == "pgd":
             start = _random_between(low, high, f"{image_id}:{self.attack.request}")
         torch.get_num_threads()  # which sets it, in a thread that is new to torch
-        with _thread_limits().limit(limits=1, user_api="openmp"):  # of this thread alone
+        turn = _one_at_a_time if self.detector.device.type != "cpu" else nullcontext()
+        with turn, _thread_limits().limit(limits=1, user_api="openmp"):  # of this thread alone
             attacked = method.generate(x=start, y=np.array([label], dtype=np.int64))
+        # what the detector does not look at stays: the random start would be noise there
+        attacked = np.where(method.estimator.looked_at, attacked, original)
         result = np.ascontiguousarray(attacked[0].transpose(1, 2, 0).round().astype(np.uint8))
         result.setflags(write=False)
         return result
@@ -105,6 +113,11 @@ def _what_is_missing(label: str, detector: Detector) -> str:
     return f"{label}: its differentiable is the base class's"
 
 
+def art_version() -> str:
+    """Of the installed toolbox: another one may make other images."""
+    return metadata.version("adversarial-robustness-toolbox")
+
+
 def _check_art() -> None:
     if find_spec("art") is None or find_spec("art.attacks") is None:
         raise MaibenchError(
@@ -138,6 +151,10 @@ def _random_between(low: NDArray[np.float32], high: NDArray[np.float32], key: st
     return np.random.Generator(np.random.PCG64(seed)).uniform(low, high).astype(np.float32)
 
 
+_one_at_a_time = threading.Lock()
+"""On an accelerator several passes at once gain nothing, and may need more memory than it has."""
+
+
 @cache
 def _thread_limits() -> Any:
     from threadpoolctl import ThreadpoolController
@@ -153,9 +170,12 @@ def _estimator_class() -> Any:
     class PixelEstimator(LossGradientsMixin, BaseEstimator):
         def __init__(self, detector: Detector, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
             super().__init__(model=detector, clip_values=(low, high), preprocessing=None)
+            self.looked_at = np.zeros(low.shape, dtype=bool)
 
         def loss_gradient(self, x: NDArray[np.float32], y: NDArray[np.int64], **_: Any) -> NDArray[np.float32]:
-            return pixel_gradient(self.model, x[0], int(y[0]))[None]
+            gradient = pixel_gradient(self.model, x[0], int(y[0]))[None]
+            self.looked_at |= gradient != 0
+            return gradient
 
         def predict(self, x: NDArray[np.float32], **_: Any) -> NDArray[np.float32]:
             raise NotImplementedError("labels are given, so that no attack predicts")

@@ -18,9 +18,9 @@ from maibench.datasets.attack_names import is_attack
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import parse_perturbation
 from maibench.datasets.readers import open_data
-from maibench.datasets.suites import expand
+from maibench.datasets.suites import expand, named_suites
 from maibench.errors import DiskError, MaibenchError
-from maibench.evaluation.attacks import Attack, make_attacks
+from maibench.evaluation.attacks import VERSION, Attack, art_version, make_attacks
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
@@ -171,6 +171,8 @@ def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
 def _draw_gallery(
     entries: list[Entry], manifest: Manifest, folder: Path, config: RunConfig, progress: Progress
 ) -> None:
+    if not config.gallery and not (folder / "gallery").exists():
+        return
     able = {entry.label: entry.detector for entry in entries if not entry.failure}
     keys = {entry.label: entry.store.key for entry in entries}
     each, maps = config.gallery, config.evidence
@@ -205,7 +207,7 @@ def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: in
     """Names one computation: the same key means the same predictions."""
     disturbances = plan.batches[0][1] if plan.batches else []
     perturbations = [p.name for p in disturbances]
-    attacked = [p.fingerprint for p in disturbances if isinstance(p, Attack)]
+    attacked = [[p.fingerprint, VERSION, art_version()] for p in disturbances if isinstance(p, Attack)]
     rows = hashlib.sha256(json.dumps([rows for rows, _ in plan.batches]).encode()).hexdigest()
     facts = [
         code,
@@ -216,8 +218,8 @@ def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: in
         perturbations,
         rows,
     ]
-    facts += [attacked] if attacked else []
-    return hashlib.sha256(json.dumps([*facts, config.max_pixels, again]).encode()).hexdigest()[:16]
+    rest = [attacked] if attacked else []
+    return hashlib.sha256(json.dumps([*facts, *rest, config.max_pixels, again]).encode()).hexdigest()[:16]
 
 
 def _dtype(detector: Detector) -> str:
@@ -237,6 +239,7 @@ def _record(config: RunConfig, command: list[str] | None, manifest: Manifest, en
         "status": "running",
         "command": command,
         "config": config.model_dump(mode="json"),
+        "suites": named_suites(config.perturb),
         "data": {
             "source": config.data,
             "name": manifest.name,

@@ -48,6 +48,7 @@ REAL, SYNTHETIC = (0, 114, 178), (230, 130, 0)
 """A blue and an orange after Okabe & Ito, which the colour-blind tell apart."""
 _STRONGEST_TINT = 0.75
 _AT_ONCE = {"cpu": 4, "cuda": 32}
+_BYTES_AT_ONCE = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,12 @@ def choose_cells(cost: float, pixels: Pixels, device: str) -> int:
     return max(fitting, default=FEWEST_CELLS)
 
 
+def at_once(pixels: Pixels, device: str) -> int:
+    """How many part-hidden versions of an image lie in memory at a time: those of large ones take 256 MiB at most, or
+    are single. device: "cpu" or "cuda"."""
+    return max(1, min(_AT_ONCE.get(device, _AT_ONCE["cpu"]), _BYTES_AT_ONCE // max(1, pixels.nbytes)))
+
+
 def evidence_map(detector: Detector, pixels: Pixels, cells: int | None = None) -> EvidenceMap:
     """The evidence map of one image: Zeiler & Fergus 2014 (arXiv 1311.2901), as captum computes it.
 
@@ -116,7 +123,7 @@ def evidence_map(detector: Detector, pixels: Pixels, cells: int | None = None) -
             torch.ones(1, 1, rows, columns),
             sliding_window_shapes=(1, _window(rows), _window(columns)),
             strides=(1, 1, 1),
-            perturbations_per_eval=_AT_ONCE.get(device.type, 4),
+            perturbations_per_eval=at_once(pixels, device.type),
         )
     values = changes[0, 0].numpy().astype(np.float64)
     if not np.isfinite(values).all():

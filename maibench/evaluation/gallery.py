@@ -30,7 +30,7 @@ FOLDER, LIST = "gallery", "gallery.json"
 SIDE = 256
 """Pixels of a thumbnail's longest side."""
 QUALITY = 85
-_VERSION = 1
+_VERSION = 2
 """Raise it when what is drawn changes, so that galleries are drawn again."""
 _PICTURE = re.compile(r"[0-9a-f]{16}(-\d+)?\.jpg")
 
@@ -146,7 +146,8 @@ def _explain(
 ) -> dict[int, dict[str, Any]]:
     """Draw the evidence maps; returns what they add to the items, by the number of the pick.
 
-    Each detector has PER_GALLERY operations: the strongest of every kind come first.
+    Each detector has PER_GALLERY operations, for maps and for finding out what they cost: the strongest of every kind
+    come first, and nothing is run once they are spent.
     """
     from maibench.evaluation.evidence import PER_GALLERY, choose_cells, evidence_map, map_cost, overlay, pass_cost
 
@@ -165,7 +166,11 @@ def _explain(
         try:
             size = name, pixels.shape
             if size not in cost:
+                if left[name] <= 0:
+                    item["no_evidence"][name] = f"not drawn: the gallery's time for maps of {name} is spent"
+                    continue
                 cost[size] = pass_cost(detector, pixels)
+                left[name] -= cost[size]
             cells = choose_cells(cost[size], pixels, device)
             needed = map_cost(cost[size], pixels, cells)
             if needed > left[name]:

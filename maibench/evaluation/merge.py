@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 import maibench
-from maibench.evaluation.merge_parts import RECORD, Part, check_folders, check_perturbations, data_names, read_part
+from maibench.evaluation.merge_parts import RECORD, Part, check_folders, check_perturbations, data_names, read_parts
 from maibench.evaluation.run import FILE
 from maibench.evaluation.statistics.aggregates import spread
 from maibench.evaluation.statistics.frames import Summary, empty, frame, write_csv
@@ -30,6 +30,7 @@ over runs, _sd their standard deviation (n_runs - 1 in the denominator), _lo and
 empty where there are more, as an interval of images says nothing of runs."""
 
 _RANKED = ("auc", "balanced_accuracy")
+_WRITTEN = {"auc": "AUC", "balanced_accuracy": "balanced accuracy"}
 _SPREAD = (*METRICS, "tpr")
 
 
@@ -58,29 +59,29 @@ def merge_reports(folders: Sequence[Path], out: Path, settings: dict[str, Any] |
     """Merge the reports of several runs into `out`: merged.csv, spread.csv, ranks.csv, rank_stability.csv, table.md,
     table.tex, merged.json, and the figure of the ranks where there are any.
 
-    Runs on the same data (name, fingerprint and split in run.json; the folder's name where there is none) are repeats
-    where they have a detector of the same label; one that has the same fingerprint and the same numbers is the same run
-    and counts once. Numbers are those of each folder's metrics.csv; a folder without one gets its report first, nothing
-    else in the folders is changed. settings: `table` (of RunConfig) for the tables here, `resamples` and `interval` for
-    reports that have to be made.
+    Runs on the same data (name, fingerprint and split in run.json; without one, the same images) are repeats where they
+    have a detector of the same label; one that has the same fingerprint, where known, and the same numbers is the same
+    run and counts once. Numbers are those of each folder's metrics.csv, see `read_parts`; a folder without one gets its
+    report first, nothing else in the folders is changed. settings: `table` (of RunConfig) for the tables here,
+    `resamples` and `interval` for the numbers, which are then made again from predictions.
 
-    Raises MaibenchError for a folder given twice, one without predictions, runs under different perturbations, and an
-    `out` that holds anything but a merged report.
+    Raises MaibenchError for a single folder, one given twice, one without predictions or, where numbers have to be made
+    again, without those, runs under different perturbations, and an `out` that holds anything but a merged report.
     """
     from maibench.evaluation.figures import plot_ranks
     from maibench.evaluation.tables.merged_tables import merged_tables, write_tables
 
     settings = settings or {}
     check_folders(folders, out)
-    parts = [read_part(folder, settings) for folder in folders]
+    parts = read_parts(folders, settings)
     check_perturbations(parts)
     names = data_names(parts)
     values, same = _values(parts, names)
     data = list(dict.fromkeys(names.values()))
-    ranks, stability, left_out = _ranks(values, data)
-    merged = Merged(
-        out, _merged(values), _spread(values, data), ranks, stability, data, parts, [*same, *_notes(parts), *left_out]
-    )
+    means = _merged(values)
+    ranks, stability, left_out = ranks_over_data(means, data)
+    notes = [*same, *_notes(parts, names), *left_out]
+    merged = Merged(out, means, _spread(values, data), ranks, stability, data, parts, notes)
     tables = merged_tables(merged, settings.get("table"))
     make_folder(out)
     write_text(out / RECORD, json.dumps(_record(parts, names), indent=2) + "\n")
@@ -104,10 +105,8 @@ def _values(parts: list[Part], names: dict[tuple[str, str, str], str]) -> tuple[
             label, data = str(detector), names[part.data]
             before = kept.setdefault((data, label), [])
             if twin := next((p for p, r in before if _are_the_same((p, r), (part, rows), label)), None):
-                lines.append(
-                    f"{label} has the same fingerprint and the same numbers on {data} in {twin.folder} and "
-                    f"{part.folder}: one run"
-                )
+                alike = "the same fingerprint and the same numbers" if label in part.codes else "the same numbers"
+                lines.append(f"{label} has {alike} on {data} in {twin.folder} and {part.folder}: one run")
                 continue
             before.append((part, rows))
     tables = [
@@ -170,27 +169,37 @@ def _spread(values: pd.DataFrame, data: list[str]) -> pd.DataFrame:
     return frame("spread", rows)
 
 
-def _ranks(values: pd.DataFrame, data: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Ranks and their stability over data sets under the shown perturbation, and which detectors have none."""
+def ranks_over_data(means: pd.DataFrame, data: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Ranks and their stability over data sets under the shown perturbation, among the detectors of `means` (rows of
+    merged.csv), and which of them have none."""
     if len(data) < 2:
         return empty("ranks"), empty("rank_stability"), []
     from maibench.evaluation.statistics.ranks import friedman_ranks, rank_stability
 
-    ranks, stability, partial = [], [], []
-    shown = values[values["perturbation"] == shown_of(values)]
+    shown = means[means["perturbation"] == shown_of(means)]
+    names = list(dict.fromkeys(shown["detector"]))
+
+    def blocks(column: str) -> pd.DataFrame:
+        return (
+            shown.pivot(index="data", columns="detector", values=column).astype("float64").reindex(data, columns=names)
+        )
+
+    is_there = blocks("n") > 0
+    absent = [name for name in names if not is_there[name].all()]
+    notes = [f"not ranked, as not every data set has them: {', '.join(sorted(absent))}"] if absent else []
+    ranks, stability = [], []
     for metric in _RANKED:
-        blocks = shown.pivot_table(index="data", columns="detector", values=metric, sort=False).astype("float64")
-        blocks = blocks.reindex(index=data, columns=list(dict.fromkeys(shown["detector"])))
-        complete = blocks.dropna(axis="columns")
-        partial += [name for name in blocks if name not in complete]
-        ranks.append(friedman_ranks(complete, "data sets", metric))
-        stability.append(rank_stability(blocks, metric))
-    names = ", ".join(sorted(set(map(str, partial))))
-    return (
-        _joined("ranks", ranks),
-        _joined("rank_stability", stability),
-        [f"not ranked, as not every data set has them: {names}"] if names else [],
-    )
+        values = blocks(metric)
+        undefined = values.isna() & is_there
+        if undefined.any(axis=None):
+            where = ", ".join(undefined.index[undefined.any(axis="columns")])
+            which = ", ".join(sorted(undefined.columns[undefined.any()]))
+            notes.append(
+                f"not ranked by {_WRITTEN[metric]}, which needs both classes and is undefined on {where}: {which}"
+            )
+        ranks.append(friedman_ranks(values.dropna(axis="columns"), "data sets", metric))
+        stability.append(rank_stability(values, metric))
+    return _joined("ranks", ranks), _joined("rank_stability", stability), notes
 
 
 def shown_of(values: pd.DataFrame) -> str:
@@ -207,8 +216,8 @@ def _joined(name: str, frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 # --- what is said and written
 
 
-def _notes(parts: list[Part]) -> list[str]:
-    lines = [f"{part.folder}: its run was not finished when it was reported" for part in parts if not part.finished]
+def _notes(parts: list[Part], names: dict[tuple[str, str, str], str]) -> list[str]:
+    lines = [note for part in parts for note in part.notes]
     for part in parts:
         failed = part.metrics["detector"][part.metrics["n"] == 0]
         lines += [f"{part.folder}: no image was scored by {name}" for name in dict.fromkeys(failed)]
@@ -216,7 +225,7 @@ def _notes(parts: list[Part]) -> list[str]:
         counts = {int(part.metrics["n"].max()) for part in parts if part.data == data}
         if len(counts) > 1:
             lines.append(
-                f"runs on {data[0]} scored different numbers of images, {min(counts):,} to {max(counts):,}: their "
+                f"runs on {names[data]} scored different numbers of images, {min(counts):,} to {max(counts):,}: their "
                 "spread is of the images too"
             )
     return lines

@@ -7,14 +7,14 @@ import time
 from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import ImageFile, decode, read_file
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
 from maibench.evaluation.attacks import Attack
@@ -27,24 +27,38 @@ Disturbance = Perturbation | Attack
 """What is done to the pixels before a detector sees them."""
 
 AHEAD = 2
-"""Batches that are prepared while one is scored; bounds the memory."""
+"""Pieces of batches that are prepared while one is scored."""
+INPUTS = 8
+"""Inputs of an image that a piece holds at most, over perturbations and detectors; with AHEAD it bounds the memory."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One batch: rows at fixed places of the plan, and the detectors (by label) that have not scored it yet."""
+    """One batch, or a piece of it: rows at fixed places of the plan, what is done to them, and the detectors (by label)
+    that have not scored it yet. is_last: whether it is the batch's last piece."""
 
     index: int
     rows: Sequence[Row]
     perturbations: Sequence[Disturbance]
     detectors: dict[str, Detector]
+    is_last: bool = True
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One image as it was read: its file and pixels, or the reason why it could not be."""
+
+    image_id: str
+    file: ImageFile | None = None
+    pixels: NDArray[np.uint8] | None = None
+    error: str = ""
 
 
 @dataclass
 class Prepared:
-    """One image, ready for every detector. error: why it could not be read at all. items: by (label, perturbation's
-    name), a preprocess result, or the reason in words why there is none. seconds: spent in each detector's
-    preprocess."""
+    """One image, ready for every detector of a piece of a batch. error: why it could not be read at all. items: by
+    (label, perturbation's name), a preprocess result, or the reason in words why there is none. seconds: spent in each
+    detector's preprocess."""
 
     image_id: str
     error: str = ""
@@ -61,24 +75,30 @@ def applies(detector: Detector, perturbation: Disturbance) -> bool:
     return detector.reads == "pixels" or perturbation.name == "none"
 
 
-def prepare(root: Path, row: Row, job: Job, max_pixels: int) -> Prepared:
-    """Read, decode and preprocess one image for every detector of the job; what fails is told, never raised."""
+def load(root: Path, row: Row, max_pixels: int) -> Loaded:
+    """Read and decode one image; what fails is told, never raised."""
     try:
         file = read_file(root, row["path"], max_pixels)
-        pixels = decode(file.data)
+        return Loaded(file.image_id, file, decode(file.data))
     except ImageError as error:
         listed = row.get("image_id")  # NaN where the list leaves it empty
-        return Prepared(listed if isinstance(listed, str) else "", error=str(error))
-    prepared = Prepared(file.image_id)
+        return Loaded(listed if isinstance(listed, str) else "", error=str(error))
+
+
+def prepare(image: Loaded, row: Row, job: Job) -> Prepared:
+    """Disturb and preprocess one image for every detector of the job; what fails is told, never raised."""
+    prepared = Prepared(image.image_id, image.error)
+    if image.file is None or image.pixels is None:
+        return prepared
     for perturbation in job.perturbations:
         readers = {label: detector for label, detector in job.detectors.items() if applies(detector, perturbation)}
         if not readers:  # an attack may take longer than all the rest
             continue
-        disturbed = _disturb(perturbation, pixels, file.image_id, row)
+        disturbed = _disturb(perturbation, image.pixels, image.image_id, row)
         for label, detector in readers.items():
             started = time.perf_counter()
-            image = disturbed if detector.reads == "pixels" else file
-            prepared.items[label, perturbation.name] = _preprocess(detector, image)
+            given = disturbed if detector.reads == "pixels" else image.file
+            prepared.items[label, perturbation.name] = _preprocess(detector, given)
             prepared.seconds[label] = prepared.seconds.get(label, 0.0) + time.perf_counter() - started
     return prepared
 
@@ -86,16 +106,13 @@ def prepare(root: Path, row: Row, job: Job, max_pixels: int) -> Prepared:
 def _disturb(
     perturbation: Disturbance, pixels: NDArray[np.uint8], image_id: str, row: Row
 ) -> NDArray[np.uint8] | Failure:
-    if isinstance(perturbation, Perturbation):
-        try:
-            return perturbation(pixels, image_id)
-        except (ImageError, MemoryError) as error:
-            return Failure(f"{perturbation.name}: {error}")
     try:
+        if isinstance(perturbation, Perturbation):
+            return perturbation(pixels, image_id)
         return perturbation(pixels, image_id, int(row["label"]))
     except ImageError as error:
         return Failure(f"{perturbation.name}: {error}")
-    except Exception as error:  # the attacked detector's code, a plug-in's perhaps
+    except Exception as error:  # a codec's, or the attacked detector's code, a plug-in's perhaps
         return Failure(f"{perturbation.name} raised {type(error).__name__}: {error}".splitlines()[0])
 
 
@@ -111,17 +128,34 @@ def _preprocess(detector: Detector, image: Any) -> Any:
 
 
 def stream(root: Path, jobs: Iterator[Job], workers: int, max_pixels: int) -> Iterator[tuple[Job, list[Prepared]]]:
-    """Yield each job with its prepared images, in order, while the next ones are being prepared."""
+    """Yield each job with its prepared images, in order, while the next ones are being prepared. A job of many
+    perturbations comes in pieces, one after the other, each a job of some of them; its images are decoded once."""
     waiting: deque[tuple[Job, list[Future[Prepared]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
         try:
             for job in jobs:
-                waiting.append((job, [pool.submit(prepare, root, row, job, max_pixels) for row in job.rows]))
-                if len(waiting) > AHEAD:
-                    ready, futures = waiting.popleft()
-                    yield ready, [future.result() for future in futures]
+                # what waits for an image in the pool stands behind it in the queue, so that it never waits in vain
+                images = [pool.submit(load, root, row, max_pixels) for row in job.rows]
+                for piece in _pieces(job):
+                    rows = zip(images, job.rows, strict=True)
+                    waiting.append((piece, [pool.submit(_prepare, image, row, piece) for image, row in rows]))
+                    if len(waiting) > AHEAD:
+                        ready, futures = waiting.popleft()
+                        yield ready, [future.result() for future in futures]
+                del images
             while waiting:
                 ready, futures = waiting.popleft()
                 yield ready, [future.result() for future in futures]
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pieces(job: Job) -> Iterator[Job]:
+    step = max(1, INPUTS // len(job.detectors))
+    for start in range(0, len(job.perturbations), step):
+        end = start + step
+        yield replace(job, perturbations=job.perturbations[start:end], is_last=end >= len(job.perturbations))
+
+
+def _prepare(image: Future[Loaded], row: Row, job: Job) -> Prepared:
+    return prepare(image.result(), row, job)

@@ -39,7 +39,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
             file.unlink(missing_ok=True)
     write_text(folder / "table.md", markdown(summary, run, style))
     write_text(folder / "table.tex", latex(summary, run, style))
-    if run.get("config", {}).get("figures", True):
+    if (run.get("config") or {}).get("figures", True):
         plot_all(summary, folder)
     write_page(summary, run, folder, style)
     return summary
@@ -47,10 +47,9 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
 
 def summarise_folder(folder: Path, run: dict[str, Any], settings: dict[str, Any]) -> Summary:
     """The numbers of a folder; see `write_report`."""
-    from maibench.datasets.suites import named_suites
     from maibench.evaluation.statistics.summary import summarise
 
-    config = run.get("config", {})
+    config = run.get("config") or {}
     keys = _keys(run)
     return summarise(
         read_predictions(folder, keys),
@@ -59,15 +58,15 @@ def summarise_folder(folder: Path, run: dict[str, Any], settings: dict[str, Any]
         seed=config.get("seed", 0),
         split=config.get("split"),
         interval=_setting("interval", run, settings, "bootstrap"),
-        suites=named_suites(config.get("perturb", [])),
-        released=run.get("data", {}).get("released", {}),
+        suites=run.get("suites") or {},
+        released=(run.get("data") or {}).get("released", {}),
     )
 
 
 def read_evaluated(folder: Path) -> Evaluated:
     """What the detectors said of the evaluated images of a folder. Raises MaibenchError without predictions."""
     run = _run_of(folder)
-    split = choose(read_predictions(folder, _keys(run)), run.get("config", {}).get("split"))
+    split = choose(read_predictions(folder, _keys(run)), (run.get("config") or {}).get("split"))
     return as_arrays(split, {name: known.trained_on for name, known in _facts(run, {}).items()})
 
 
@@ -78,21 +77,23 @@ def _run_of(folder: Path) -> dict[str, Any]:
 
 
 def _keys(run: dict[str, Any]) -> dict[str, str] | None:
-    return {entry["label"]: entry["key"] for entry in run.get("detectors", []) if "key" in entry} or None
+    return {
+        entry["label"]: entry["key"] for entry in run.get("detectors") or [] if {"label", "key"} <= set(entry)
+    } or None
 
 
 def _setting(name: str, run: dict[str, Any], settings: dict[str, Any], default: Any) -> Any:
     """What was asked for now, else what the run asked for."""
     given = settings.get(name)
-    return run.get("config", {}).get(name, default) if given is None else given
+    return (run.get("config") or {}).get(name, default) if given is None else given
 
 
 def _facts(run: dict[str, Any], speeds: dict[str, float]) -> dict[str, Any]:
     from maibench.evaluation.statistics.summary import DetectorFacts
 
     facts = {}
-    for entry in run.get("detectors", []):
-        trained_on = entry.get("card", {}).get("trained_on")
+    for entry in (entry for entry in run.get("detectors") or [] if "label" in entry):
+        trained_on = (entry.get("card") or {}).get("trained_on")
         facts[entry["label"]] = DetectorFacts(
             parameters=entry.get("parameters"),
             images_per_second=speeds.get(entry["label"]),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from maibench.datasets.manifest import Manifest
+from maibench.evaluation.attacks import Attack
 from maibench.evaluation.pipeline import Disturbance, Failure, Job, Prepared, Row, applies, stream
 from maibench.evaluation.store import COLUMNS, PredictionStore
 from maibench.models.base import Detector
@@ -93,12 +94,15 @@ def score(
     """
     writers = {entry.label: _PartWriter(entry.store) for entry in entries}
     by_label = {entry.label: entry for entry in entries}
+    is_timed = [not any(isinstance(p, Attack) for p in perturbations) for _, perturbations in plan.batches]
     try:
         for job, images in stream(plan.manifest.root, _jobs(plan, entries, advance), workers, max_pixels):
             for label in job.detectors:
-                rows, seconds = _score_batch(by_label[label], job, images)
-                writers[label].add(job.index, rows, seconds)
-            advance(len(job.rows))
+                writers[label].collect(*_score_batch(by_label[label], job, images))
+                if job.is_last:
+                    writers[label].complete(job.index, is_timed[job.index])
+            if job.is_last:
+                advance(len(job.rows))
     finally:
         for writer in writers.values():
             writer.flush()
@@ -115,7 +119,7 @@ def _jobs(plan: Plan, entries: list[Entry], advance: Callable[[int], None]) -> I
 
 
 def _score_batch(entry: Entry, job: Job, images: list[Prepared]) -> tuple[list[dict[str, Any]], float]:
-    """The prediction rows of one detector for one batch, and the seconds that the detector took."""
+    """The prediction rows of one detector for one piece of a batch, and the seconds that the detector took."""
     rows: list[dict[str, Any]] = []
     seconds = sum(image.seconds.get(entry.label, 0.0) for image in images)
     for perturbation in job.perturbations:
@@ -184,25 +188,37 @@ def _row(
 
 @dataclass
 class _PartWriter:
-    """Collects batches that follow one another until a part is due."""
+    """Collects batches that follow one another until a part is due; of the batch at hand, what is scored so far. The
+    seconds of a batch that is attacked are not counted: attacks take cores from the detectors."""
 
     store: PredictionStore
     rows: list[dict[str, Any]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
+    timed: int = 0
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
+    at_hand: list[dict[str, Any]] = field(default_factory=list)
+    seconds_at_hand: float = 0.0
 
-    def add(self, batch: int, rows: list[dict[str, Any]], seconds: float) -> None:
+    def collect(self, rows: list[dict[str, Any]], seconds: float) -> None:
+        """Rows of a batch that is not complete yet."""
+        self.at_hand += rows
+        self.seconds_at_hand += seconds
+
+    def complete(self, batch: int, is_timed: bool) -> None:
         if self.batches and batch != self.batches[-1] + 1:
             self.flush()
         self.batches.append(batch)
-        self.rows += rows
-        self.seconds += seconds
+        self.rows += self.at_hand
+        if is_timed:
+            self.seconds += self.seconds_at_hand
+            self.timed += sum(row["status"] != "failed" for row in self.at_hand)
+        self.at_hand, self.seconds_at_hand = [], 0.0
         if len(self.batches) >= BATCHES_PER_PART or time.monotonic() - self.started > SECONDS_PER_PART:
             self.flush()
 
     def flush(self) -> None:
         if self.batches:
             frame = pd.DataFrame(self.rows, columns=list(COLUMNS))
-            self.store.write(frame, self.batches[0], self.batches[-1], self.seconds)
-        self.rows, self.batches, self.seconds, self.started = [], [], 0.0, time.monotonic()
+            self.store.write(frame, self.batches[0], self.batches[-1], self.seconds, self.timed)
+        self.rows, self.batches, self.timed, self.seconds, self.started = [], [], 0, 0.0, time.monotonic()

@@ -38,7 +38,7 @@ _NOTE = b"maibench"
 @dataclass(frozen=True)
 class Part:
     """What a part says of itself. key: of the run that wrote it; first, last: the batches it holds, both included;
-    seconds: spent in the detector; rows: scored."""
+    seconds: spent in the detector; rows: scored in them."""
 
     key: str
     first: int
@@ -69,10 +69,12 @@ class PredictionStore:
         """The batches that are on disk."""
         return {batch for part in self.parts().values() for batch in range(part.first, part.last + 1)}
 
-    def write(self, rows: pd.DataFrame, first: int, last: int, seconds: float) -> None:
-        """Write one part: the rows of batches `first` to `last`. Raises MaibenchError when the disk refuses."""
+    def write(self, rows: pd.DataFrame, first: int, last: int, seconds: float, timed: int | None = None) -> None:
+        """Write one part: the rows of batches `first` to `last`. timed: how many of them were scored in `seconds`, all
+        that did not fail by default. Raises MaibenchError when the disk refuses."""
         make_folder(self.folder)
-        part = Part(self.key, first, last, seconds, int((rows["status"] != "failed").sum()))
+        timed = int((rows["status"] != "failed").sum()) if timed is None else timed
+        part = Part(self.key, first, last, seconds, timed)
         table = pa.Table.from_pandas(rows[list(COLUMNS)], schema=SCHEMA, preserve_index=False)
         table = table.replace_schema_metadata({_NOTE: json.dumps(part.__dict__).encode()})
         write_whole(self.folder / f"part-{first:07d}-{last:07d}.parquet", lambda file: pq.write_table(table, file))
@@ -147,10 +149,14 @@ def _read(file: Path) -> pd.DataFrame:
         frame = pq.read_table(file, partitioning=None).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise MaibenchError(f"{file}: not a whole Parquet file ({error}); remove it and run again") from error
+    for name in {"logit", "score"} & set(frame):
+        frame[name] = _numbers(frame[name], name, file)
     if "logit" not in frame and "score" in frame:  # other tools keep probabilities
         from scipy.special import logit
 
-        frame["logit"] = logit(frame["score"].astype(float))
+        if (wrong := frame["score"][~frame["score"].between(0, 1) & frame["score"].notna()]).any():
+            raise MaibenchError(f"{file}: a score is P(synthetic), from 0 to 1; found {wrong.iloc[0]:g}")
+        frame["logit"] = logit(frame["score"])
     missing = [name for name in _NEEDED if name not in frame]
     if missing:
         raise MaibenchError(
@@ -175,3 +181,10 @@ def _read(file: Path) -> pd.DataFrame:
 
         frame["score"] = expit(frame["logit"])
     return frame[list(COLUMNS)]
+
+
+def _numbers(values: pd.Series, name: str, file: Path) -> pd.Series:
+    try:
+        return pd.to_numeric(values).astype("float64")
+    except (TypeError, ValueError) as error:
+        raise MaibenchError(f"{file}: the column '{name}' must hold numbers ({error})") from error

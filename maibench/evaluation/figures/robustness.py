@@ -1,4 +1,4 @@
-"""Accuracy and AUC of disturbed images: curves against severity, and dots for chains and attacks."""
+"""Accuracy and AUC of disturbed images: curves against severity, and dots for what has none, as chains."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from maibench.datasets.attack_names import is_attack
+from maibench.datasets.attack_names import METHODS, is_attack
 from maibench.evaluation.figures.drawing import fitting, line_style
 from maibench.evaluation.figures.parts import (
+    GREY,
     SMALL,
     TEXT,
     by_detector,
     detector_legend,
     error_bars,
+    legend_below,
     legend_height,
     legend_names,
     new_figure,
     numbers,
-    with_numbers,
+    proxy,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +33,13 @@ if TYPE_CHECKING:
 
 _METRICS = {"accuracy": "accuracy", "auc": "AUC"}
 
-_CLEAN, _CHAIN = "none", "chain"
+_CLEAN, _CHAIN, _UNDISTURBED = "none", "chain", "undisturbed"
+
+# Families whose numbers are names: which way, and how many turns.
+_CATEGORIES = ("flip", "rot90")
+
+# Families without a value that changes nothing.
+_CODECS = ("jpeg", "webp")
 
 # Families whose pictures get worse from high to low.
 _FALLING = ("jpeg", "webp", "crop", "longest")
@@ -45,27 +53,38 @@ _SEVERITIES = {
     "crop": "share of each side kept",
     "longest": "longest side in pixels",
     "sharpen": "sharpening, percent",
-    "rot90": "quarter turns",
+    **{f"attack:{method}": f"{method.upper()} on the detector\nitself, eps of 255" for method in METHODS},
 }
 
 _ACROSS = 4
+
+# Shares of a panel's width: from the undisturbed point to the first severity, where it stands apart, and between ticks.
+_APART, _BETWEEN = 0.2, 0.16
 
 
 def robustness(summary: Summary) -> Figure | None:
     """Two panels a family of perturbations, accuracy above AUC, against severity; bands are 95 % intervals.
 
-    The undisturbed images are among the points. What falls as pictures get worse, as qualities do, falls to the right.
+    What falls as pictures get worse, as qualities do, falls to the right. Undisturbed images are hollow points: at the
+    value that changes nothing, or, where that is none or was measured itself, apart at the left. Attacks of several eps
+    are such a family: each detector under those that were made on it.
     """
-    rows = with_numbers(_rows(summary), "severity")
+    rows = _rows(summary)
     families = _ordered(rows)
-    rows = rows[rows["family"].isin(families)]
+    rows = rows[rows["family"].isin(families) & (np.isfinite(rows["severity"]) | (rows["perturbation"] == _CLEAN))]
+    tested = rows[rows["perturbation"] != _CLEAN].groupby(["detector", "family"]).groups
+    rows = rows[[key in tested for key in zip(rows["detector"], rows["family"], strict=True)]]
     metrics = _measured(rows)
     if not metrics:
         return None
     named = {place: name for place, name, _ in by_detector(rows, summary)}
     down = math.ceil(len(families) / _ACROSS)
     across = math.ceil(len(families) / down)
-    legend = legend_height(legend_names(named.values()), TEXT)
+    handles, labels = [proxy(place) for place in named], legend_names(named.values())
+    if (rows["perturbation"] == _CLEAN).any():
+        handles.append(proxy(0, color=GREY, linestyle="", markerfacecolor="white"))
+        labels.append(_UNDISTURBED)
+    legend = legend_height(labels, TEXT)
     figure = new_figure(TEXT, 1.4 * down * len(metrics) + 0.3 * down + legend)
     grid = figure.subplots(down * len(metrics), across, sharey=True, squeeze=False)
     for place in range(down * across):
@@ -74,7 +93,7 @@ def robustness(summary: Summary) -> Figure | None:
             for axes in column:
                 axes.remove()
             continue
-        group = rows[rows["family"] == families[place]]
+        group = _placed(rows[rows["family"] == families[place]])
         for axes, metric in zip(column, metrics, strict=True):
             _curves(axes, group, metric, summary)
             axes.tick_params(labelleft=place % across == 0, labelbottom=axes is column[-1])
@@ -82,19 +101,17 @@ def robustness(summary: Summary) -> Figure | None:
                 axes.set_ylabel(_METRICS[metric])
         column[-1].set_xlabel(_SEVERITIES.get(families[place]) or fitting(families[place], TEXT / across - 0.5))
     grid[0, 0].set_ylim(_limits(rows, metrics))
-    detector_legend(figure, named)
+    legend_below(figure, handles, labels)
     return figure
 
 
 def robustness_dots(summary: Summary) -> Figure | None:
-    """Chains, attacks and what has no severity below each other, a dot a detector with its 95 % interval, accuracy
-    beside AUC; undisturbed images come first. An attack's dots are of the detector that it was made on."""
+    """Chains, mirrors, turns, attacks of one eps and what else has no severity below each other, a dot a detector with
+    its 95 % interval, accuracy beside AUC; undisturbed images come first. An attack's dots are of the detector that it
+    was made on."""
     rows = _rows(summary)
-    rows = rows[~rows["family"].isin(_ordered(with_numbers(rows, "severity")))]
-    rows = rows.assign(shown=rows["perturbation"].map(_request))
-    own = [f"{request}@{name}" for request, name in zip(rows["shown"], rows["detector"], strict=True)]
-    is_own = (rows["perturbation"] == own) | (rows["perturbation"] == rows["shown"])
-    rows = rows[is_own].drop_duplicates(["detector", "shown"])
+    rows = rows[~rows["family"].isin(_ordered(rows))]
+    rows = rows.assign(shown=rows["perturbation"].map(_request)).drop_duplicates(["detector", "shown"])
     metrics = _measured(rows)
     if not metrics:
         return None
@@ -117,7 +134,7 @@ def robustness_dots(summary: Summary) -> Figure | None:
             axes.axhline(border - 0.5, color="#eeeeee", linewidth=0.6, zorder=0)
         axes.set_xlabel(_METRICS[metric])
         axes.grid(axis="x")
-    labels = ["undisturbed" if name == _CLEAN else fitting(name, 2, SMALL) for name in names]
+    labels = [_UNDISTURBED if name == _CLEAN else fitting(name, 2, SMALL) for name in names]
     grid[0].set_yticks(range(len(names)), labels)
     grid[0].set_ylim(len(names) - 0.5, -0.5)
     detector_legend(figure, named)
@@ -125,17 +142,25 @@ def robustness_dots(summary: Summary) -> Figure | None:
 
 
 def _rows(summary: Summary) -> pd.DataFrame:
-    """A perturbation may be in several suites: once for each detector and family."""
-    return summary.robustness.drop_duplicates(["detector", "family", "perturbation"])
+    """Once for each detector, family and perturbation, which may be in several suites. The attacks that a method made
+    on each detector are one family, attack:pgd, and rows of a detector under those on others are left out."""
+    rows = summary.robustness
+    parts = [str(name).partition("@") if is_attack(str(name)) else (str(name), "", "") for name in rows["family"]]
+    own = np.array([made_on in ("", name) for (*_, made_on), name in zip(parts, rows["detector"], strict=True)], bool)
+    rows = rows.assign(family=[family for family, *_ in parts], severity=numbers(rows["severity"]))
+    return rows[own | (rows["perturbation"] == _CLEAN)].drop_duplicates(["detector", "family", "perturbation"])
 
 
 def _ordered(rows: pd.DataFrame) -> list[str]:
-    """The families that make a curve: several severities, and neither chains nor attacks."""
-    return [
-        str(name)
-        for name, group in rows.groupby("family", sort=False)
-        if group["severity"].nunique() > 1 and name != _CHAIN and not is_attack(str(name))
-    ]
+    """The families that make a curve, which have several severities: no chains, no mirrors and turns. The undisturbed
+    point is one of them, but for attacks."""
+    found = []
+    for name, group in rows.groupby("family", sort=False):
+        if is_attack(str(name)):
+            group = group[group["perturbation"] != _CLEAN]
+        if group["severity"].nunique() > 1 and name not in (_CHAIN, *_CATEGORIES):
+            found.append(str(name))
+    return found
 
 
 def _request(perturbation: str) -> str:
@@ -149,33 +174,58 @@ def _measured(rows: pd.DataFrame) -> list[str]:
     return [metric for metric in _METRICS if np.isfinite(numbers(disturbed[metric])).any()]
 
 
+def _placed(rows: pd.DataFrame) -> pd.DataFrame:
+    """One family's rows with `place`, where they stand on its axis: their severity, or apart for undisturbed ones."""
+    clean = rows["perturbation"] == _CLEAN
+    measured = rows.loc[~clean, "severity"].unique()
+    known = rows.loc[clean, "severity"].dropna()
+    family = rows["family"].iloc[0]
+    if family not in _CODECS and len(known) and not known.isin(measured).any():
+        return rows.assign(place=rows["severity"])
+    scale, back = (np.log2, np.exp2) if _is_logarithmic(family, measured) else (np.asarray, np.asarray)
+    low, high = scale(measured.min()), scale(measured.max())
+    step = (high - low) * _APART / (1 - _APART) or 1
+    apart = high + step if family in _FALLING else low - step
+    return rows.assign(place=rows["severity"].mask(clean, float(back(apart))))
+
+
+def _is_logarithmic(family: str, severities: np.ndarray) -> bool:
+    return family == "resize" and severities.min() > 0
+
+
 def _curves(axes: Axes, rows: pd.DataFrame, metric: str, summary: Summary) -> None:
     family = rows["family"].iloc[0]
-    for place, _, group in by_detector(with_numbers(rows, metric), summary):
-        points = group.sort_values("severity")
-        x, style = numbers(points["severity"]), line_style(place)
-        axes.plot(x, numbers(points[metric]), **style)
+    for place, _, group in by_detector(rows[np.isfinite(numbers(rows[metric]))], summary):
+        points = group.sort_values("place", kind="stable")
+        x, y, style = numbers(points["place"]), numbers(points[metric]), line_style(place)
+        clean = (points["perturbation"] == _CLEAN).to_numpy()
+        axes.plot(x, y, markevery=np.flatnonzero(~clean).tolist(), **style)
+        axes.plot(x[clean], y[clean], **(style | {"linestyle": "", "markerfacecolor": "white"}))
         lo, hi = numbers(points[f"{metric}_lo"]), numbers(points[f"{metric}_hi"])
         if np.isfinite(lo).any():
             axes.fill_between(x, lo, hi, color=style["color"], alpha=0.13, linewidth=0)
-    _severity_axis(axes, np.unique(numbers(rows["severity"])), family)
+    _severity_axis(axes, rows, family)
     axes.grid()
 
 
-def _severity_axis(axes: Axes, severities: np.ndarray, family: str) -> None:
-    """Every severity that was measured as a tick, as far as there is room."""
+def _severity_axis(axes: Axes, rows: pd.DataFrame, family: str) -> None:
+    """Every severity that was measured as a tick, as far as there is room; `none` for undisturbed images apart."""
     from matplotlib.ticker import NullLocator
 
-    if family == "resize" and severities.min() > 0:
+    places = np.unique(rows["place"])
+    if _is_logarithmic(family, places):
         axes.set_xscale("log", base=2)
-    x = np.log2(severities) if axes.get_xscale() == "log" else severities
-    width, ticks = x[-1] - x[0], [0]
+    if family in _FALLING:
+        places = places[::-1]
+    x = np.log2(places) if axes.get_xscale() == "log" else places
+    width, ticks = abs(x[-1] - x[0]), [0]
     for i in range(1, len(x)):
-        if x[i] - x[ticks[-1]] > 0.16 * width:
+        if abs(x[i] - x[ticks[-1]]) > _BETWEEN * width:
             ticks.append(i)
     if ticks[-1] != len(x) - 1:  # the last one in the place of what is too near
         ticks = [*(ticks[:-1] or ticks), len(x) - 1]
-    axes.set_xticks(severities[ticks], [f"{value:g}" for value in severities[ticks]])
+    apart = set(rows["place"][rows["place"] != rows["severity"]])
+    axes.set_xticks(places[ticks], [_CLEAN if value in apart else f"{value:g}" for value in places[ticks]])
     axes.xaxis.set_minor_locator(NullLocator())
     if family in _FALLING:
         axes.invert_xaxis()

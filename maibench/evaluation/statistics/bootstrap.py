@@ -20,6 +20,7 @@ from maibench.evaluation.statistics.ranked import Counts, Floats, Ints, Mask, Ra
 
 MIN_SOURCES = 10
 MAX_BCA_SOURCES = 2000
+_MOST_DRAWS = 8 * 2**30
 # How many sources a step of a matrix product takes.
 _STEP = 2048
 
@@ -95,14 +96,19 @@ class SourceBootstrap(Resamples):
     """Resamples of the sources of a set of images: the one set of weights for all that is said of these images.
 
     `sources` is (n,): the name of each image's source. Which resample draws a source how often depends on the set of
-    names, `resamples` and `seed` alone: not on the order of the images. Raises MaibenchError where a source is missing
-    or `resamples` is below 1.
+    names, `resamples` and `seed` alone: not on the order of the images. Raises MaibenchError where a source is missing,
+    `resamples` is below 1, or the draws (a byte a source and resample) would take more than 8 GB.
     """
 
     def __init__(self, sources: np.ndarray, resamples: int = 1000, seed: int = 0):
         if resamples < 1:
             raise MaibenchError(f"bootstrap: resamples is {resamples}, but must be at least 1")
         source_of = _numbered(sources)
+        if (size := resamples * (int(source_of.max(initial=-1)) + 1)) > _MOST_DRAWS:
+            raise MaibenchError(
+                f"bootstrap: {resamples} resamples of {int(source_of.max()) + 1} sources would take "
+                f"{size / 2**30:.0f} GB of memory; take fewer resamples"
+            )
         super().__init__(source_of, _draw(int(source_of.max(initial=-1)) + 1, resamples, seed))
         self._aucs: dict[bytes, Floats] = {}
 
@@ -136,11 +142,11 @@ class SourceBootstrap(Resamples):
         return Resamples(self._source_of, np.ones((1, self.n_sources), dtype=np.uint8))
 
 
-def too_few(n_sources: int) -> str:
-    """Why so many sources have no interval; empty where they have one."""
+def too_few(n_sources: int, of: str = "") -> str:
+    """Why so many sources (`of`: " of real images") have no interval; empty where they have one."""
     if n_sources >= MIN_SOURCES:
         return ""
-    return f"none: {n_sources} {'source' if n_sources == 1 else 'sources'}, fewer than {MIN_SOURCES}"
+    return f"none: {n_sources} {'source' if n_sources == 1 else 'sources'}{of}, fewer than {MIN_SOURCES}"
 
 
 def tails(n_sources: float = math.inf) -> tuple[float, float]:

@@ -28,7 +28,7 @@ def compare_pairs(evaluated: Evaluated, bootstrap: SourceBootstrap) -> pd.DataFr
     of all pairs under one perturbation; p_holm: the smaller one.
 
     p_mcnemar (exact) and p_delong stand beside them, uncorrected, where no two of the images share a source. With fewer
-    than MIN_SOURCES sources only the deltas are there.
+    than MIN_SOURCES sources only the deltas are there; of the AUC, S is that of the class with fewer.
     """
     rows = []
     for perturbation in evaluated.perturbations:
@@ -97,10 +97,12 @@ class _Paired:
         if too_few(n_sources):
             return row
         drawn = {"accuracy": self._accuracy(a, b, common), "auc": self._auc(a, common) - self._auc(b, common)}
-        for metric, draws in drawn.items():
-            delta = row[f"delta_{metric}"]
-            row[f"delta_{metric}_lo"], row[f"delta_{metric}_hi"] = percentile_interval(draws, n_sources)
-            row[f"p_{metric}"] = bootstrap_p(delta, draws, n_sources)
+        of_class = [self._bootstrap.n_sources_of(common & (self._labels == label)) for label in (0, 1)]
+        for metric, rests_on in (("accuracy", n_sources), ("auc", min(of_class))):
+            if not too_few(rests_on):
+                delta, draws = row[f"delta_{metric}"], drawn[metric]
+                row[f"delta_{metric}_lo"], row[f"delta_{metric}_hi"] = percentile_interval(draws, rests_on)
+                row[f"p_{metric}"] = bootstrap_p(delta, draws, rests_on)
         if self._bootstrap.is_single(common):
             row |= {"p_mcnemar": _mcnemar(*right), "p_delong": placed[0].compare(placed[1])[1]}
         return row

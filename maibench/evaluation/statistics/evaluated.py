@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from maibench.datasets.manifest import AGGREGATES, check_generators
 from maibench.errors import MaibenchError
 
 Key = tuple[str, str]
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-ALL, SEEN, UNSEEN = "all", "seen", "unseen"
+ALL, SEEN, UNSEEN = AGGREGATES
 _NEEDED = ["path", "label", "generator", "split", "perturbation", "detector", "logit", "status"]
 
 
@@ -107,7 +108,7 @@ def groups(evaluated: Evaluated, detector: str) -> dict[str, Mask]:
         for name, mask in zip((SEEN, UNSEEN), masks, strict=True):
             if (mask & (evaluated.labels == 1)).any():
                 named[name] = mask
-    return named | {generator: mask for generator, mask in evaluated.compared.items() if generator not in named}
+    return named | evaluated.compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +130,9 @@ def choose(predictions: pd.DataFrame, split: str | None = None) -> Split:
     """The predictions (columns of DESIGN.md section 7) of one split; None: the test split where there is one, that is
     every row of neither "train" nor "validation", else whatever there is.
 
-    Raises MaibenchError for missing columns, a label outside {0, 1}, two predictions of one image by one detector
-    under one perturbation, and for a `split` that is not there.
+    Raises MaibenchError for missing columns, a label outside {0, 1}, logits that are no numbers, a synthetic image
+    without generator, two predictions of one image by one detector under one perturbation, detectors whose predictions
+    disagree on an image's label, generator or source, and for a `split` that is not there.
     """
     table = _tidy(predictions)
     if split is None:
@@ -176,15 +178,57 @@ def _tidy(predictions: pd.DataFrame) -> pd.DataFrame:
     repeated = table.duplicated(["path", "detector", "perturbation"])
     if repeated.any():
         raise MaibenchError(f"predictions: {repeated.sum()} rows repeat a path, perturbation and detector; keep one")
-    table["logit"] = pd.to_numeric(table["logit"]).astype("float64")
+    table["logit"] = _numbers(table["logit"])
     table["scored"] = table["logit"].notna() & table["status"].ne("failed")
-    table["error"] = _texts(predictions, "error")
-    table["split"] = _texts(predictions, "split").replace("", "test")
+    table["error"] = _texts(predictions, "error").mask(lambda text: text.eq("") & table["logit"].isna(), "no logit")
+    table["split"] = _texts(predictions, "split").str.casefold().replace(_SPLITS)
+    table["generator"] = _generators(predictions, table["label"])
     table["source"] = _texts(predictions, "source")
-    table["own_source"] = table["source"].eq("")
-    table["source"] = table["source"].mask(table["own_source"], "path:" + table["path"].astype(str))
     table["order"] = np.arange(len(table))
-    return table.sort_values("path", kind="stable")
+    return _one_truth(table.sort_values("path", kind="stable"))
+
+
+_SPLITS = {"": "test", "val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    try:
+        return pd.to_numeric(values).astype("float64")
+    except (TypeError, ValueError) as error:
+        raise MaibenchError(f"predictions: column 'logit' must hold numbers ({error})") from error
+
+
+def _generators(predictions: pd.DataFrame, labels: pd.Series) -> pd.Series:
+    """Their names as text, "real" for real images. Raises MaibenchError where a synthetic image has none, or one that
+    the report uses for several."""
+    names = _texts(predictions, "generator").mask(labels.eq(0), "real")
+    nameless = names.eq("") | predictions["generator"].isna() & labels.eq(1)
+    if nameless.any():
+        raise MaibenchError(f"predictions: {nameless.sum()} synthetic images have no generator; name it, or 'unknown'")
+    check_generators(names.unique(), "predictions")
+    return names
+
+
+def _one_truth(table: pd.DataFrame) -> pd.DataFrame:
+    """The table, sorted by path, with `own_source`, and one source for all rows of an image: a detector whose
+    predictions name none takes it from the others. Raises MaibenchError where two detectors' predictions disagree on
+    what an image is."""
+    image, paths = pd.factorize(table["path"])
+    first = np.unique(image, return_index=True)[1]
+    source = table["source"].replace("", None)
+    table["source"] = source if source.isna().all() else source.groupby(image).transform("first")
+    for column, said in (("label", table["label"]), ("generator", table["generator"]), ("source", source)):
+        truth = table[column].to_numpy()[first][image]
+        wrong = said.notna().to_numpy() & (said.to_numpy() != truth)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise MaibenchError(
+                f"predictions: the {column} of '{paths[image[at]]}' is '{truth[at]}' and '{said.iloc[at]}'; all "
+                "detectors have to be judged by the same"
+            )
+    table["own_source"] = table["source"].isna()
+    table["source"] = table["source"].where(~table["own_source"], "path:" + table["path"].astype(str))
+    return table
 
 
 def _texts(predictions: pd.DataFrame, column: str) -> pd.Series:

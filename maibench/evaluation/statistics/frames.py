@@ -61,15 +61,23 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+_EXACT = ("threshold", "threshold_fitted")
+
+
 def empty(name: str) -> pd.DataFrame:
     """A frame with the columns of `name` and no rows."""
     return pd.DataFrame(columns=list(COLUMNS[name]))
 
 
 def write_csv(frame: pd.DataFrame, file: Path) -> None:
-    """Write a frame, whole or not at all, with ten digits: the same text on machines that differ in the last bits of a
-    sum. Raises DiskError."""
-    write_whole(file, lambda part: frame.to_csv(part, index=False, float_format="%.10g", lineterminator="\n"))
+    """Write a frame, whole or not at all. Raises DiskError.
+
+    Numbers have ten digits: the same text on machines that differ in the last bits of a sum. Thresholds have all of
+    theirs, since a detector that is very sure has cuts that differ in the last digits of P alone.
+    """
+    exact = [column for column in frame if column in _EXACT]
+    text = frame.assign(**{column: frame[column].map(repr, na_action="ignore") for column in exact})
+    write_whole(file, lambda part: text.to_csv(part, index=False, float_format="%.10g", lineterminator="\n"))
 
 
 def frame(name: str, rows: list[dict]) -> pd.DataFrame:

@@ -43,11 +43,11 @@ def interval_rows(
 
     thresholds: fitted P(synthetic) in [0, 1] by detector; without one (or NaN) there is no "accuracy_fitted". method:
     "bootstrap", percentiles (`bootstrap.tails`) of the resamples that have a value. "bca": Efron's, for up to
-    MAX_BCA_SOURCES sources.
-    "analytic": where every source of the group's scored images is one image, Wilson for rates at a threshold and DeLong
-    for the AUC. Where a method has no interval to give, percentiles stand in; the column `interval` says what was done,
-    or why there is none. `value` is that of metrics.py (of ranked metrics, up to rounding). The ECE of a resample lies
-    above that of the images, as it counts noise too: for a detector that is well calibrated its interval lies high.
+    MAX_BCA_SOURCES sources. "analytic": where every source of the group's scored images is one image, Wilson for rates
+    at a threshold and DeLong for the AUC. Where a method has no interval to give, percentiles stand in; the column
+    `interval` says what was done, or why there is none. `value` is that of metrics.py (of ranked metrics, up to
+    rounding). The ECE of a resample lies above that of the images, as it counts noise too: for a detector that is well
+    calibrated its interval lies high.
     """
     if method not in METHODS:
         raise MaibenchError(f"unknown interval '{method}': there are {', '.join(METHODS)}")
@@ -86,22 +86,22 @@ def _rows(judged: _Judged, bootstrap: SourceBootstrap, method: str) -> Iterator[
         jackknife = _resampled(judged, bootstrap.leave_one_out())
     for name, mask in judged.groups.items():
         chosen = mask & judged.scored
-        labels, logits, text = judged.labels[chosen], judged.logits[chosen], bootstrap.describe(chosen)
+        labels, logits = judged.labels[chosen], judged.logits[chosen]
         values = _values(labels, logits, judged.threshold)
         values |= {metric: float(getattr(ranked[name], metric)[0]) for metric in _RANKED}
-        if few := too_few(bootstrap.n_sources_of(chosen)):
-            found = dict.fromkeys(judged.metrics, (math.nan, math.nan, few))
-        else:
-            found = _percentiles(drawn[name], bootstrap.n_sources_of(chosen), text)
-            if jackknife is not None:
-                left_out = {metric: draws[bootstrap.has(chosen)] for metric, draws in jackknife[name].items()}
-                found |= _bca(drawn[name], values, left_out, text)
-            elif method == "bca":
-                why = f"; BCa takes {MAX_BCA_SOURCES} sources at most"
-                found = {metric: (lo, hi, how + why) for metric, (lo, hi, how) in found.items()}
-            elif method == "analytic" and bootstrap.is_single(chosen):
-                found |= _analytic(labels, logits, judged.threshold)
-            found |= {m: (math.nan, math.nan, "none: there is no value") for m in found if math.isnan(values[m])}
+        counts = _sources(judged, chosen, bootstrap)
+        text = f"bootstrap of {counts['accuracy'][0]} sources, {bootstrap.resamples} resamples"
+        found = _percentiles(drawn[name], counts, text)
+        if jackknife is not None:
+            left_out = {metric: draws[bootstrap.has(chosen)] for metric, draws in jackknife[name].items()}
+            found |= _bca(drawn[name], values, left_out, text)
+        elif method == "bca":
+            why = f"; BCa takes {MAX_BCA_SOURCES} sources at most"
+            found = {metric: (lo, hi, how + why) for metric, (lo, hi, how) in found.items()}
+        elif method == "analytic" and bootstrap.is_single(chosen):
+            found |= _analytic(labels, logits, judged.threshold)
+        found |= {m: (math.nan, math.nan, "none: there is no value") for m in found if math.isnan(values[m])}
+        found |= {m: (math.nan, math.nan, few) for m in found if (few := too_few(*counts[m]))}
         for metric in judged.metrics:
             lo, hi, how = found[metric]
             yield {"generator": name, "metric": metric, "value": values[metric], "lo": lo, "hi": hi, "interval": how}
@@ -114,13 +114,27 @@ def _values(labels: Labels, logits: Floats, threshold: float) -> dict[str, float
     return values | {"accuracy_fitted": accuracy_at(labels, logits, threshold)}
 
 
-def _percentiles(drawn: dict[str, Floats], n_sources: int, text: str) -> dict[str, Bounds]:
+def _sources(judged: _Judged, chosen: Mask, bootstrap: SourceBootstrap) -> dict[str, tuple[int, str]]:
+    """By metric, how many sources it rests on, and of which images: a rate of one class on those of the class, what
+    ranks both classes on those of the class that has fewer. Three synthetic images beside five hundred photographs are
+    three."""
+    real, synthetic = (bootstrap.n_sources_of(chosen & (judged.labels == label)) for label in (0, 1))
+    fewer = (real, " of real images") if real < synthetic else (synthetic, " of synthetic images")
+    whole = bootstrap.n_sources_of(chosen)
+    fewer = (whole, "") if real == synthetic == whole else fewer
+    counts = dict.fromkeys(METRICS, (whole, "")) | dict.fromkeys(("balanced_accuracy", *_RANKED), fewer)
+    return counts | {"tpr": (synthetic, " of synthetic images"), "tnr": (real, " of real images")}
+
+
+def _percentiles(drawn: dict[str, Floats], counts: dict[str, tuple[int, str]], text: str) -> dict[str, Bounds]:
     found = {}
-    bounds = percentile_intervals(np.stack(list(drawn.values()), axis=1), n_sources)
-    for (metric, draws), (lo, hi) in zip(drawn.items(), bounds, strict=True):
-        how = "none: no resample has a value" if math.isnan(lo) else text
-        alike = lo == hi and np.nanmin(draws) == np.nanmax(draws)
-        found[metric] = (float(lo), float(hi), f"{how}; no resample differs" if alike else how)
+    for n_sources in {counts[metric][0] for metric in drawn}:
+        columns = {metric: draws for metric, draws in drawn.items() if counts[metric][0] == n_sources}
+        bounds = percentile_intervals(np.stack(list(columns.values()), axis=1), n_sources)
+        for (metric, draws), (lo, hi) in zip(columns.items(), bounds, strict=True):
+            how = "none: no resample has a value" if math.isnan(lo) else text
+            alike = lo == hi and np.nanmin(draws) == np.nanmax(draws)
+            found[metric] = (float(lo), float(hi), f"{how}; no resample differs" if alike else how)
     return found
 
 

@@ -32,7 +32,7 @@ def robustness(
     """The frames `robustness` (curves) and `robustness_scores` (one row per detector and suite).
 
     bootstrap: of all images of `evaluated`. suites: name -> perturbations; those that were not scored are left out.
-    "all", every perturbation but attacks, is added where there are several that no suite covers; attacks are the suite
+    "all", every perturbation but attacks, is added where no suite covers them; attacks are the suite
     "attack", which has curves alone.
 
     Curves: within a suite, a family is a kind of perturbation, "chain", or "attack:pgd@LABEL"; the undisturbed point
@@ -49,7 +49,7 @@ def robustness(
     for detector in evaluated.detectors:
         answers = _Answers(evaluated, bootstrap, detector)
         for suite, perturbations in named.items():
-            present = [name for name in perturbations if name in answers.logits]
+            present = [name for name in perturbations if answers.has(name)]
             if not present:
                 continue
             for family, perturbation, severity in _families(present, CLEAN in answers.logits):
@@ -109,6 +109,10 @@ def unchanged(evaluated: Evaluated) -> list[str]:
 def robustness_notes(evaluated: Evaluated) -> list[str]:
     """What a reader of these tables has to be told, in sentences."""
     notes = []
+    for detector in evaluated.detectors:
+        answers = {name: logits for (own, name), logits in evaluated.logits.items() if own == detector}
+        if failed := [name for name, logits in answers.items() if name != CLEAN and np.isnan(logits).all()]:
+            notes.append(f"{detector} scored nothing under {', '.join(failed)}: left out of its robustness.")
     if names := unchanged(evaluated):
         verb = "changes" if len(names) == 1 else "change"
         notes.append(
@@ -145,7 +149,7 @@ def _suites(evaluated: Evaluated, suites: Mapping[str, Sequence[str]]) -> dict[s
     plain = [name for name in there if name not in attacks]
     named = {suite: [name for name in names if name in plain] for suite, names in suites.items()}
     named = {suite: list(dict.fromkeys(names)) for suite, names in named.items() if names}
-    if len(plain) > 1 and not any(set(names) == set(plain) for names in named.values()):
+    if plain and not any(set(names) == set(plain) for names in named.values()):
         named[ALL] = plain
     return named | ({ATTACK: attacks} if attacks else {})
 
@@ -170,13 +174,17 @@ class _Answers:
         self.logits = {name: values for (own, name), values in evaluated.logits.items() if own == detector}
         self._points: dict[str, dict[str, float]] = {}
 
+    def has(self, perturbation: str) -> bool:
+        """Whether anything was scored under it."""
+        return perturbation in self.logits and not np.isnan(self.logits[perturbation]).all()
+
     def point(self, perturbation: str) -> dict[str, float]:
         """Accuracy and AUC under a perturbation, with their intervals, of all images scored under it."""
         if perturbation not in self._points:
             mask = ~np.isnan(self.logits[perturbation])
             accuracy, auc = self._value(perturbation, mask)
-            n_sources = self._bootstrap.n_sources_of(mask)
-            limits = [percentile_interval(values[:, 0], n_sources) for values in self._draws([perturbation], mask)]
+            drawn, counts = self._draws([perturbation], mask), self._sources(mask)
+            limits = [percentile_interval(values[:, 0], n) for values, n in zip(drawn, counts, strict=True)]
             self._points[perturbation] = dict(zip(_POINT, (accuracy, *limits[0], auc, *limits[1]), strict=True))
         return self._points[perturbation]
 
@@ -186,8 +194,9 @@ class _Answers:
         mask: Mask = np.logical_and.reduce([~np.isnan(self.logits[name]) for name in names])
         values = np.array([self._value(name, mask) for name in names]).T
         row: dict[str, Any] = {"n_perturbations": len(perturbations)}
-        for metric, value, drawn in zip(("accuracy", "auc"), values, self._draws(names, mask), strict=True):
-            lo, hi = percentile_interval(_quotients(drawn), self._bootstrap.n_sources_of(mask))
+        drawn, counts = self._draws(names, mask), self._sources(mask)
+        for metric, value, draws, n_sources in zip(("accuracy", "auc"), values, drawn, counts, strict=True):
+            lo, hi = percentile_interval(_quotients(draws), n_sources)
             row |= {f"{metric}_relative": float(_quotients(value[None])[0])}
             row |= {f"{metric}_relative_lo": lo, f"{metric}_relative_hi": hi}
         aucs = values[1, 1:]
@@ -202,12 +211,19 @@ class _Answers:
 
     def _draws(self, names: Sequence[str], mask: Mask) -> tuple[Floats, Floats]:
         """Accuracies and AUCs of each resample, (resamples, names) each; NaN with too few sources."""
-        if self._bootstrap.n_sources_of(mask) < MIN_SOURCES:
-            return np.full((1, len(names)), np.nan), np.full((1, len(names)), np.nan)
+        nothing = np.full((1, len(names)), np.nan)
+        if self._sources(mask)[0] < MIN_SOURCES:
+            return nothing, nothing
         right = np.stack([(self.logits[name] > 0) == self._labels for name in names], axis=1).astype(np.float64)
         right[~mask] = np.nan
         aucs = [self._bootstrap.aucs(self._labels, np.where(mask, self.logits[name], np.nan)) for name in names]
-        return self._bootstrap.means(right), np.stack(aucs, axis=1)
+        enough = self._sources(mask)[1] >= MIN_SOURCES
+        return self._bootstrap.means(right), np.stack(aucs, axis=1) if enough else nothing
+
+    def _sources(self, mask: Mask) -> tuple[int, int]:
+        """How many the accuracy rests on, and the AUC: those of the class that has fewer."""
+        of_class = [self._bootstrap.n_sources_of(mask & (self._labels == label)) for label in (0, 1)]
+        return self._bootstrap.n_sources_of(mask), min(of_class)
 
 
 _POINT = ("accuracy", "accuracy_lo", "accuracy_hi", "auc", "auc_lo", "auc_hi")

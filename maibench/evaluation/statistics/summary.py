@@ -120,8 +120,10 @@ class Measured:
         return {f"{metric}_lo": lo, f"{metric}_hi": hi}
 
     def method(self, key: Key) -> str:
-        """How the interval of the accuracy over all images was made, or why there is none."""
-        return self._of(key, ALL, "accuracy")[3]
+        """How the intervals of accuracy and AUC over all images were made, or why there are none."""
+        accuracy, auc = (self._of(key, ALL, metric)[3] for metric in ("accuracy", "auc"))
+        is_told = accuracy == auc or accuracy.startswith("none") or auc.startswith("none: there is no value")
+        return accuracy if is_told else f"accuracy: {accuracy}; AUC: {auc}"
 
     def _of(self, key: Key, generator: str, metric: str) -> tuple:
         return self._rows.get((*key, generator, metric), (math.nan, math.nan, math.nan, ""))

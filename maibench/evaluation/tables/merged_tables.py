@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from maibench.config import TableConfig
 from maibench.errors import MaibenchError
-from maibench.evaluation.merge import METRICS, Merged, shown_of
+from maibench.evaluation.merge import METRICS, Merged, ranks_over_data, shown_of
 from maibench.evaluation.tables.formats import EMPTY, Cell, Table, latex_table
 from maibench.evaluation.tables.paper_tables import Titled, ranks_table, spread_table
 from maibench.evaluation.tables.report_tables import latex_of, markdown_of
@@ -62,18 +62,29 @@ def merged_tables(merged: Merged, table: TableConfig | dict[str, Any] | None = N
     *others, last = tables
     made = [*others, Titled(last.key, last.title, last.table, _notes(merged, rows, style))]
     over = "data sets" if len(merged.data) > 1 else "runs"
-    among = {row["detector"] for row in rows}
+    among, shown = {row["detector"] for row in rows}, shown_of(pd.DataFrame(rows))
     spread = [
         row
         for row in merged.spread.to_dict("records")
-        if row["perturbation"] == shown_of(merged.frame) and row["metric"] in metrics and row["detector"] in among
+        if row["perturbation"] == shown and row["metric"] in metrics and row["detector"] in among
     ]
-    ranks, notes = ranks_table(merged.ranks, merged.rank_stability)
+    ranks, notes = ranks_table(*_ranks(merged, among))
+    suffix = "" if shown == "none" else f", perturbation {shown}"
     made += [
-        Titled("spread", f"Spread over {over}", spread_table(spread, style, over)),
-        Titled("ranks", "Ranks over data sets", ranks, notes),
+        Titled("spread", f"Spread over {over}{suffix}", spread_table(spread, style, over)),
     ]
+    if shown == shown_of(merged.frame):
+        made.append(Titled("ranks", f"Ranks over data sets{suffix}", ranks, notes))
     return [item for item in made if item.table.rows]
+
+
+def _ranks(merged: Merged, among: set[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ranks and their stability among the detectors that are shown."""
+    chosen = merged.frame["detector"].isin(among)
+    if chosen.all():
+        return merged.ranks, merged.rank_stability
+    ranks, stability, _ = ranks_over_data(merged.frame[chosen], merged.data)
+    return ranks, stability
 
 
 def _style(table: TableConfig | dict[str, Any] | None) -> TableConfig:
@@ -89,15 +100,16 @@ def _rows(merged: Merged, style: TableConfig) -> list[dict]:
     detectors = named_rows(style.detectors, list(dict.fromkeys(frame["detector"])), "detector")
     perturbations = named_rows(style.perturbations, list(dict.fromkeys(frame["perturbation"])), "perturbation")
     frame = frame[frame["detector"].isin(detectors) & frame["perturbation"].isin(perturbations)]
-    if style.order != "request":
+    if style.order == "request":
+        order = detectors
+    else:
         if style.order not in METRICS:
             raise MaibenchError(f"table.order: a merged report is ordered by request, {' or '.join(METRICS)}")
         shown = frame[frame["perturbation"] == shown_of(frame)]
         means = shown.groupby("detector")[style.order].mean()
-        order = means.sort_values(ascending=False, kind="stable").index
-        place = frame["detector"].map({name: i for i, name in enumerate(order)})
-        frame = frame.loc[place.sort_values(kind="stable").index]
-    return frame.to_dict("records")
+        order = list(means.sort_values(ascending=False, kind="stable").index)
+    place = frame["detector"].map({name: i for i, name in enumerate(order)})
+    return frame.loc[place.sort_values(kind="stable").index].to_dict("records")
 
 
 def _headline(merged: Merged, rows: list[dict]) -> str:

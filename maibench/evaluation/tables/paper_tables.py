@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _COVERAGES = (1.0, 0.9, 0.8, 0.5)
 _METHODS = {"raw": "as scored", "temperature": "temperature", "platt": "Platt"}
+_UNFITTED_RULE = "P = 0.5"
+_FITTED = "fitted on the undisturbed validation split alone"
 _METRICS = {"accuracy": "accuracy", "balanced_accuracy": "bal. acc.", "tpr": "TPR", "auc": "AUC"}
 
 
@@ -67,8 +69,8 @@ def paper_tables(summary: Summary, run: dict, style: TableConfig = PLAIN) -> lis
         Titled("seen", f"Generators that a detector was and was not trained on{suffix}", _aggregates(summary, style)),
         Titled("spread", f"Spread over generators{suffix}", _spread(summary, style)),
         comparisons_table(summary, style),
-        Titled("thresholds", f"Thresholds fitted on validation images{suffix}", _thresholds(summary, style)),
-        Titled("calibration", f"Calibration{suffix}", _calibration(summary, style), _CALIBRATION_NOTES),
+        _thresholds(summary, style),
+        _calibration(summary, style),
         robustness_table(summary, style),
         *_transfer(summary, style),
         Titled("coverage", f"Accuracy when only the surest images are answered{suffix}", _coverage(summary, style)),
@@ -155,8 +157,8 @@ def spread_table(rows: list[dict], style: TableConfig, over: str) -> Table:
     return _table(fields, rows)
 
 
-def _thresholds(summary: Summary, style: TableConfig) -> Table:
-    digits = style.precision
+def _thresholds(summary: Summary, style: TableConfig) -> Titled:
+    digits, rows = style.precision, shown_rows(summary.thresholds, summary)
     fields = [
         _detector(),
         _Field("rule", lambda row: row["rule"], is_name=True),
@@ -166,17 +168,13 @@ def _thresholds(summary: Summary, style: TableConfig) -> Table:
         _Field("TPR", lambda row: rate(row["tpr"], digits)),
         _Field("TNR", lambda row: rate(row["tnr"], digits)),
     ]
-    return _table(fields, shown_rows(summary.thresholds, summary))
+    fitted = any(row["rule"] != _UNFITTED_RULE for row in rows)
+    notes = [f"rules other than {_UNFITTED_RULE}: {_FITTED}"] if fitted else []
+    return Titled("thresholds", f"Operating points{perturbation_suffix(summary)}", _table(fields, rows), notes)
 
 
-_CALIBRATION_NOTES = (
-    "temperature and Platt scaling are fitted on the undisturbed validation split; of ECE (15 equal bins), Brier and "
-    "NLL, less is better",
-)
-
-
-def _calibration(summary: Summary, style: TableConfig) -> Table:
-    digits = style.precision
+def _calibration(summary: Summary, style: TableConfig) -> Titled:
+    digits, rows = style.precision, shown_rows(summary.calibration, summary)
     fields = [
         _detector(),
         _Field("scores", lambda row: _METHODS.get(row["method"], row["method"]), is_name=True),
@@ -186,7 +184,10 @@ def _calibration(summary: Summary, style: TableConfig) -> Table:
         _Field("resolution", lambda row: rate(row["resolution"], digits)),
         _Field("NLL", lambda row: rate(row["nll"], digits)),
     ]
-    return _table(fields, shown_rows(summary.calibration, summary))
+    notes = ["of ECE (15 equal bins), Brier and NLL, less is better"]
+    if fitted := [_METHODS.get(name, name) for name in dict.fromkeys(row["method"] for row in rows) if name != "raw"]:
+        notes = [f"{' and '.join(fitted)} scaling: {_FITTED}", *notes]
+    return Titled("calibration", f"Calibration{perturbation_suffix(summary)}", _table(fields, rows), notes)
 
 
 def _transfer(summary: Summary, style: TableConfig) -> list[Titled]:
@@ -231,7 +232,8 @@ def _ranks(summary: Summary) -> Titled:
 
 
 def ranks_table(ranks: pd.DataFrame, stability: pd.DataFrame) -> tuple[Table, list[str]]:
-    """Mean ranks, a column a metric, best first, and what Friedman's test and Nemenyi's difference say of them."""
+    """Mean ranks, a column a metric, best first, and what Friedman's test and Nemenyi's difference say of them. Which
+    detectors they are among is the frame's business."""
     metrics = list(dict.fromkeys(ranks["metric"]))
     means = {(row["detector"], row["metric"]): row["mean_rank"] for row in ranks.to_dict("records")}
     names = sorted(dict.fromkeys(ranks["detector"]), key=lambda name: means.get((name, metrics[0]), float("inf")))
@@ -252,6 +254,12 @@ def ranks_table(ranks: pd.DataFrame, stability: pd.DataFrame) -> tuple[Table, li
                 f"{least['spearman']:.2f} at least ({least['data_a']}, {least['data_b']})"
             )
         notes.append(text.replace("p = <", "p < "))
+    tested = ranks["p_friedman"].notna() | ranks["critical_difference"].notna()
+    if (tested & ranks["blocks"].eq("generators")).any():
+        notes.append(
+            "generators share their real images and are no independent blocks: p and the critical difference are "
+            "approximate"
+        )
     return Table(["detector", *(f"mean rank, {_METRICS.get(m, m)}" for m in metrics)], rows), notes
 
 

@@ -158,7 +158,8 @@ def headline(summary: Summary, run: dict) -> str:
     if data.get("split"):
         text += f", {data['split']} split"
     if rows:
-        n, real, synthetic = (int(max(row[c] for row in rows)) for c in ("n", "n_real", "n_synthetic"))
+        most = max(rows, key=lambda row: row["n"])
+        n, real, synthetic = (int(most[c]) for c in ("n", "n_real", "n_synthetic"))
         fewest = int(min(row["n"] for row in rows))
         text += f": {n:,} images scored ({real:,} real, {synthetic:,} synthetic)"
         text += f", by some detectors only {fewest:,}" if fewest < n else ""
@@ -182,10 +183,18 @@ def remarks(summary: Summary, run: dict, style: TableConfig = PLAIN) -> list[str
         )
     if {"seen_auc", "unseen_auc"} & set(names):
         lines.append("AUC seen, unseen: generators that the detector was trained on, by its card, and all others")
-    intervals = dict.fromkeys(row["interval"] for row in rows if not is_empty(row["accuracy_lo"]))
-    if intervals and style.intervals:
-        lines.append("in square brackets, 95 % intervals: " + "; ".join(intervals))
+    methods = list(dict.fromkeys(row["interval"] for row in rows if not is_empty(row["accuracy_lo"])))
+    if methods and style.intervals:
+        lines.append(f"in square brackets, 95 % intervals{_methods(methods)}")
     return lines + _asked(run) + list(summary.notes)
+
+
+def _methods(texts: list[str]) -> str:
+    """ ": bootstrap of 50 sources, 1000 resamples"; in brackets where accuracy and AUC have one each, as in "accuracy:
+    Wilson, 120 images; AUC: DeLong, 120 images"."""
+    if not any(": " in text for text in texts):
+        return ": " + "; ".join(texts)
+    return " (" + ") or (".join(text.replace(": none: ", ": none, ") for text in texts) + ")"
 
 
 def _asked(run: dict) -> list[str]:

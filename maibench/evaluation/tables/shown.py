@@ -81,8 +81,9 @@ def main_rows(summary: Summary) -> list[dict]:
 def arranged(summary: Summary, style: TableConfig) -> Summary:
     """A summary of the rows that `style` names, in its order; the same one where it names none.
 
-    Detectors are ordered by their value under the shown perturbation. Raises MaibenchError for a detector or
-    perturbation that is not there.
+    Detectors are ordered by their value under the shown perturbation, on "request" as `style` lists them. Ranks are
+    among the detectors that are left; there are none where the perturbation that they are of is not. Raises
+    MaibenchError for a detector or perturbation that is not there.
     """
     if style.detectors is None and style.perturbations is None and style.order == "request":
         return summary
@@ -98,8 +99,10 @@ def arranged(summary: Summary, style: TableConfig) -> Summary:
         frames[name] = frame
     # "attack:pgd" of a transfer table stands for a perturbation of each detector
     frames["transfer"] = summary.transfer[summary.transfer["detector"].isin(kept["detector"])]
+    if len(kept["detector"]) < len(detectors(summary)) or shown_perturbation(summary) not in kept["perturbation"]:
+        frames |= _ranked_again(frames["per_generator"], shown_perturbation(summary))
     chosen = dataclasses.replace(summary, **frames)
-    order = _ordered(chosen, style.order)
+    order = kept["detector"] if style.order == "request" else _ordered(chosen, style.order)
     for name, frame in chosen.frames().items():
         if "detector" in frame:
             place = frame["detector"].map({detector: i for i, detector in enumerate(order)})
@@ -115,13 +118,22 @@ def named_rows(wanted: list[str] | None, there: list[str], what: str) -> list[st
             near = difflib.get_close_matches(name, there, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(there) or 'none'}"
             raise MaibenchError(f"table.{what}s: no {what} is called '{name}' here; {hint}")
-    return there if wanted is None else wanted
+    return there if wanted is None else list(dict.fromkeys(wanted))
+
+
+def _ranked_again(per_generator: pd.DataFrame, perturbation: str | None) -> dict[str, pd.DataFrame]:
+    """Ranks and their stability among the detectors of these rows; none without rows of the perturbation."""
+    from maibench.evaluation.statistics.frames import empty
+    from maibench.evaluation.statistics.ranks import ranks_over_generators
+
+    if perturbation not in set(per_generator["perturbation"]):
+        return {"ranks": empty("ranks"), "rank_stability": empty("rank_stability")}
+    ranks, stability = ranks_over_generators(per_generator, str(perturbation))
+    return {"ranks": ranks, "rank_stability": stability}
 
 
 def _ordered(summary: Summary, order: str) -> list[str]:
     names = detectors(summary)
-    if order == "request":
-        return names
     sign = 1 if order in LOWER_IS_BETTER else -1
     values = {row["detector"]: number(row.get(SORTED_BY.get(order, order))) for row in shown_main_rows(summary)}
     return sorted(names, key=lambda name: (math.isnan(values.get(name, math.nan)), sign * values.get(name, 0.0)))

@@ -303,7 +303,7 @@ def test_figures_are_inside_with_ids_of_their_own(page):
 
 
 def test_a_large_figure_is_shown_as_its_png(page, tmp_path, monkeypatch):
-    monkeypatch.setattr("maibench.evaluation.page_sections._LARGEST_SVG", 100)
+    monkeypatch.setattr("maibench.evaluation.page.sections._LARGEST_SVG", 100)
     elements = page(make_summary(), RUN, "cost").elements
     assert "svg" not in {tag for tag, _ in elements}
     assert any(a.get("src", "").startswith("data:image/png;base64,") for tag, a in elements if tag == "img")

@@ -114,7 +114,7 @@ def test_bca_is_made_of_the_draws_and_the_jackknife():
 
 def test_bca_of_too_many_sources_is_percentiles_and_says_so(monkeypatch):
     data = evaluated()
-    monkeypatch.setattr("maibench.evaluation.intervals.MAX_BCA_SOURCES", 79)
+    monkeypatch.setattr("maibench.evaluation.statistics.intervals.MAX_BCA_SOURCES", 79)
     bca, plain = (row_of(interval_rows(data, bootstrap_of(data), {}, how)) for how in ("bca", "bootstrap"))
     assert (bca["lo"], bca["hi"]) == (plain["lo"], plain["hi"])
     assert bca["interval"] == "bootstrap of 80 sources, 200 resamples; BCa takes 79 sources at most"

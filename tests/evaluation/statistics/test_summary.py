@@ -339,3 +339,75 @@ def test_a_hundred_thousand_rows_take_seconds():
     start = time.process_time()
     summarise(table, resamples=20)
     assert time.process_time() - start < 6
+
+
+def test_detectors_that_disagree_on_an_image_are_refused(predictions):
+    for column, value in (("label", 0), ("generator", "other"), ("source", "elsewhere")):
+        wrong = predictions.copy()
+        at = wrong.index[(wrong["detector"] == "a") & (wrong["path"] == "test/flux/photo001.png")]
+        wrong.loc[at, column] = value
+        with pytest.raises(MaibenchError, match=rf"the (label|{column}) of 'test/flux/photo001.png'"):
+            summarise(wrong, resamples=20)
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_a_detector_without_sources_takes_those_of_the_others(order):
+    table = score(listing(), order, ("none",))
+    table.loc[table["detector"] == "a", "source"] = None
+    summary = summarise(table, resamples=20)
+    assert summary.metrics["interval"].tolist() == ["bootstrap of 60 sources, 20 resamples"] * 2
+    assert not any("no source" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize("name", ["all", "seen", "unseen"])
+def test_a_generator_with_the_name_of_a_group_is_refused(name):
+    with pytest.raises(MaibenchError, match=f"the generator '{name}'"):
+        summarise(score(listing(generators=(name, "flux")), ("a",), ("none",)), resamples=20)
+
+
+def test_predictions_as_other_tools_write_them():
+    table = score(pd.concat([listing(), listing(20, split="VAL", prefix="v")]), ("a",), ("none",))
+    summary = summarise(table, resamples=20)
+    assert summary.metrics["n"].tolist() == [180]
+    assert summary.metrics["threshold_fitted"].notna().all()
+    with pytest.raises(MaibenchError, match="60 synthetic images have no generator"):
+        summarise(table.assign(generator=table["generator"].replace("flux", None)).query("split == 'test'"))
+    numbers = table.assign(generator=table["generator"].map({"real": 0, "sd15": 1, "flux": 2}))
+    assert summarise(numbers, resamples=20).per_generator["generator"].tolist() == ["1", "2"]
+    with pytest.raises(MaibenchError, match="'logit' must hold numbers"):
+        summarise(table.astype({"logit": str}).assign(logit="high"))
+
+
+def test_a_generator_of_few_images_has_no_interval_whatever_the_number_of_real_ones():
+    """Three synthetic images beside 200 photographs of other sources are three."""
+    images = listing(200, ())
+    few = pd.DataFrame(
+        [(f"test/x/{i}.png", 1, "x", f"prompt{i}", "test") for i in range(3)]
+        + [(f"test/y/{i}.png", 1, "y", f"other{i}", "test") for i in range(30)],
+        columns=images.columns,
+    )
+    summary = summarise(score(pd.concat([images, few]), ("a", "b"), ("none",)), resamples=50)
+    rows = summary.intervals.set_index(["detector", "generator", "metric"])
+    for metric in ("tpr", "auc", "ap", "balanced_accuracy"):
+        assert math.isnan(rows.loc[("a", "x", metric), "lo"])
+        assert rows.loc[("a", "x", metric), "interval"] == "none: 3 sources of synthetic images, fewer than 10"
+        assert rows.loc[("a", "y", metric), "lo"] < rows.loc[("a", "y", metric), "hi"]
+    assert rows.loc[("a", "x", "tnr"), "lo"] < rows.loc[("a", "x", "tnr"), "hi"]
+    assert row(summary.per_generator[summary.per_generator["detector"] == "a"], generator="x")["auc_hi"] is not None
+    assert "no AUC interval, fewer than 10 sources, for x" in summary.notes
+
+
+def test_thresholds_of_a_very_sure_detector_can_be_used_again(tmp_path):
+    """P differs from 1 in its last digits alone; what the table says must come out of the files."""
+    from maibench.evaluation.statistics.frames import write_csv
+
+    images = pd.concat([listing(40), listing(40, split="validation", prefix="v")])
+    table = score(images, ("a",), ("none",))
+    table["logit"] = 30 + table["logit"]
+    summary = summarise(table, resamples=20)
+    write_csv(summary.metrics, tmp_path / "metrics.csv")
+    written = pd.read_csv(tmp_path / "metrics.csv", float_precision="round_trip").iloc[0]
+    test = table[table["split"] == "test"]
+    right = (1 / (1 + np.exp(-test["logit"])) > written["threshold_fitted"]) == test["label"]
+    assert right.mean() == pytest.approx(written["accuracy_fitted"], abs=0.01)
+    assert written["accuracy_fitted"] > 0.8

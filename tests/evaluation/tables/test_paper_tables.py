@@ -1,13 +1,16 @@
 """The tables beside the main one: what each says, and that all of them compile."""
 
+import dataclasses
 import re
 
 import pytest
 
 from maibench.config import TableConfig
 from maibench.evaluation.statistics.frames import Summary, frame
+from maibench.evaluation.statistics.ranks import ranks_over_generators
 from maibench.evaluation.tables import report_tables as tables
 from maibench.evaluation.tables.paper_tables import paper_tables
+from maibench.evaluation.tables.shown import arranged
 
 A, B = {"detector": "a"}, {"detector": "b"}
 CLEAN = {"perturbation": "none"}
@@ -129,7 +132,19 @@ def test_thresholds_and_calibration():
     assert written("thresholds", precision=2)[1] == [["a", "FPR 1 %", "0.88", "0.70", "0.71", "0.45", "0.97"]]
     header, rows, notes = written("calibration")
     assert [row[:3] for row in rows] == [["a", "as scored", "0.120"], ["a", "Platt", "0.030"]]
-    assert header[2:] == ["ECE", "Brier", "reliability", "resolution", "NLL"] and "validation" in notes[0]
+    assert header[2:] == ["ECE", "Brier", "reliability", "resolution", "NLL"]
+    assert notes[0] == "Platt scaling: fitted on the undisturbed validation split alone"
+    assert written("thresholds")[2] == ["rules other than P = 0.5: fitted on the undisturbed validation split alone"]
+
+
+def test_nothing_is_called_fitted_without_a_validation_split():
+    summary = make_summary()
+    half, raw = summary.thresholds.assign(rule="P = 0.5"), summary.calibration.query("method == 'raw'")
+    summary = dataclasses.replace(summary, thresholds=half, calibration=raw)
+    tables_of = {item.key: item for item in paper_tables(summary, RUN)}
+    assert (tables_of["thresholds"].title, list(tables_of["thresholds"].notes)) == ("Operating points", [])
+    assert list(tables_of["calibration"].notes) == ["of ECE (15 equal bins), Brier and NLL, less is better"]
+    assert not re.search("fitted|validation", tables.markdown(summary, RUN))
 
 
 def test_robustness_is_a_row_a_detector_and_suite():
@@ -160,8 +175,38 @@ def test_ranks_are_best_first_with_their_tests():
     assert (header, rows) == (["detector", "mean rank, AUC"], [["b", "1.33"], ["a", "1.67"]])
     assert notes == [
         "AUC, 3 generators: Friedman's chi-squared 4.50, p < 0.001; mean ranks 1.13 apart differ at 5 % (Nemenyi); "
-        "Spearman's rho between two of them: 0.12 on average, -0.25 at least (g, i)"
+        "Spearman's rho between two of them: 0.12 on average, -0.25 at least (g, i)",
+        "generators share their real images and are no independent blocks: p and the critical difference are "
+        "approximate",
     ]
+
+
+def ranked(style):
+    """Title and rows of the table of ranks, of three detectors whose order differs between perturbations."""
+    names, generators = "abc", "ghij"
+    aucs = {"none": (0.9, 0.8, 0.7), "jpeg:75": (0.5, 0.6, 0.7)}
+    rows = [
+        {"detector": d, "perturbation": p, "generator": g, "n_real": 9, "n_synthetic": 9, "auc": auc}
+        for p, values in aucs.items() for d, auc in zip(names, values, strict=True) for g in generators
+    ]  # fmt: skip
+    per_generator = frame("per_generator", rows).astype({"seen": "boolean"})
+    metrics = [{"detector": d, "perturbation": p, "n": 18, "accuracy": 0.5} for d in names for p in aucs]
+    ranks, stability = ranks_over_generators(per_generator, "none")
+    summary = Summary(frame("metrics", metrics), per_generator, frame("roc", []), ranks=ranks, rank_stability=stability)
+    found = [item for item in paper_tables(arranged(summary, style), {}, style) if item.key == "ranks"]
+    return [(item.title, [[cell.text for cell in row] for row in item.table.rows]) for item in found]
+
+
+def test_ranks_are_shown_only_with_the_perturbation_that_they_are_of():
+    whole = [("Ranks over generators", [["a", "1.00"], ["b", "2.00"], ["c", "3.00"]])]
+    assert ranked(TableConfig()) == ranked(TableConfig(perturbations=["none"])) == whole
+    assert ranked(TableConfig(perturbations=["jpeg:75", "none"], order="auc")) == whole
+    assert ranked(TableConfig(perturbations=["jpeg:75"])) == []
+
+
+def test_ranks_are_among_the_detectors_shown():
+    assert ranked(TableConfig(detectors=["c", "b"])) == [("Ranks over generators", [["b", "1.00"], ["c", "2.00"]])]
+    assert ranked(TableConfig(detectors=["c"])) == []
 
 
 def test_rows_that_are_not_asked_for_are_in_no_table():

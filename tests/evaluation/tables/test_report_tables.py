@@ -199,8 +199,10 @@ def test_rows_are_those_asked_for_in_every_table():
     summary = make_summary(("a", "b", "c"), perturbations=("none", "jpeg:75"))
     style = TableConfig(detectors=["c", "a"], perturbations=["jpeg:75"])
     main, accuracy, _ = parsed(tables.markdown(summary, {}, style))
-    assert [row[0] for row in main[1:]] == ["a", "c"] and main[1][1] == "0.850 [0.80, 0.90]"
-    assert [row[0] for row in accuracy[1:]] == ["a", "c"] and accuracy[1][1] == "0.850*"
+    assert [row[0] for row in main[1:]] == ["c", "a"] and main[2][1] == "0.850 [0.80, 0.90]"
+    assert [row[0] for row in accuracy[1:]] == ["c", "a"] and accuracy[2][1] == "0.850*"
+    by_auc = parsed(tables.markdown(summary, {}, TableConfig(detectors=["c", "a", "c"], order="auc")))[0]
+    assert [row[0] for row in by_auc[1:]] == [*"aacc"]
     assert [*summary.metrics["detector"]] == [*"aabbcc"], "the summary itself is as it was"
 
 
@@ -251,6 +253,33 @@ def test_precision_and_intervals(style, text):
     found = columns(make_summary(accuracy_lo=[0.8501, 0.7], accuracy_hi=[0.9501, 0.9]), **style)
     assert found["accuracy"][0] == text
     assert ("95 %" in tables.markdown(make_summary(), {}, TableConfig(**style))) == style.get("intervals", True)
+
+
+BOOTSTRAP, EACH = "bootstrap of 50 sources, 20 resamples", "accuracy: Wilson, 120 images; AUC: DeLong, 120 images"
+
+
+@pytest.mark.parametrize(
+    ("methods", "line"),
+    [
+        ([BOOTSTRAP, BOOTSTRAP], f"95 % intervals: {BOOTSTRAP}"),
+        ([BOOTSTRAP, "Wilson, 120 images"], f"95 % intervals: {BOOTSTRAP}; Wilson, 120 images"),
+        ([EACH, EACH], f"95 % intervals ({EACH})"),
+        ([BOOTSTRAP, EACH], f"95 % intervals ({BOOTSTRAP}) or ({EACH})"),
+        (
+            [f"accuracy: {BOOTSTRAP}; AUC: none: fewer than 10 sources of real images"] * 2,
+            f"95 % intervals (accuracy: {BOOTSTRAP}; AUC: none, fewer than 10 sources of real images)",
+        ),
+    ],
+)
+def test_the_methods_of_intervals_are_told_apart(methods, line):
+    assert f"in square brackets, {line}" in tables.remarks(make_summary(interval=methods), {})
+
+
+def test_the_headline_counts_the_images_of_one_detector():
+    counts = {"n": [100, 90], "n_real": [60, 40], "n_synthetic": [40, 50]}
+    assert tables.headline(make_summary(**counts), {}) == (
+        "2 detectors: 100 images scored (60 real, 40 synthetic), by some detectors only 90"
+    )
 
 
 def test_a_run_says_how_its_tables_look():
