@@ -152,7 +152,7 @@ class _OnlyFromHere:
                 message["headers"] = [
                     *message.get("headers", []),
                     (b"content-security-policy", _POLICY.encode()),
-                    (b"referrer-policy", b"no-referrer"),
+                    (b"referrer-policy", b"same-origin"),  # without one, browsers hide the page's origin from itself
                 ]
             await send(message)
 
@@ -169,9 +169,8 @@ def _from_elsewhere(scope: Any) -> bool:
         given.setdefault(name.lower(), []).append(value.strip().lower())
     scheme = b"https" if scope["scheme"] in ("https", "wss") else b"http"
     own = [scheme + b"://" + host for host in given.get(b"host", [])]
-    return any(origin not in own for origin in given.get(b"origin", [])) or b"cross-site" in given.get(
-        b"sec-fetch-site", []
-    )
+    foreign = any(origin not in own for origin in given.get(b"origin", []))
+    return foreign or b"cross-site" in given.get(b"sec-fetch-site", [])
 
 
 @contextlib.contextmanager
@@ -226,7 +225,7 @@ def _tidied_when_terminated() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _terminations() -> list[signal.Signals]:

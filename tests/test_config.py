@@ -236,7 +236,7 @@ def test_rows_of_the_comparison_may_be_asked_for(name):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("balu", "did you mean 'bailu'?"), ("mai_cnn", "there are: bailu, big"), ("big-nano", "did you mean 'big'?")],
+    [("balu", "did you mean 'bailu'?"), ("mai_cnn", "there are: bailu, big"), ("big-nano", "there are: bailu, big")],
 )
 def test_rows_that_the_comparison_has_not_are_told_before_it_starts(name, hint):
     with pytest.raises(MaibenchError) as error:

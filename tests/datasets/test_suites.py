@@ -132,8 +132,15 @@ def test_two_suites_of_one_name(mine, tmp_path):
     assert expand([mine, mine]) == expand([mine])
 
 
-def test_named_suites_for_a_report(mine, tmp_path):
-    found = named_suites(["jpeg:75", "geometry", mine, str(tmp_path / "gone.yaml"), "attack:pgd:2"])
+@pytest.mark.parametrize("name", ["all", "attack"])
+def test_names_that_a_report_uses_itself(name, tmp_path):
+    (tmp_path / f"{name}.yaml").write_text("perturbations: [blur:1]")
+    with pytest.raises(MaibenchError, match=f"a report uses the name '{name}'"):
+        expand([str(tmp_path / f"{name}.yaml")])
+
+
+def test_named_suites_for_a_report(mine):
+    found = named_suites(["jpeg:75", "geometry", mine, "attack:pgd:2"])
     assert list(found) == ["geometry", "mine"]
     assert found["geometry"] == read_suite("geometry").perturbations
     assert found["mine"] == ("jpeg:75", "resize:0.5+jpeg:60", "attack:fgsm:2")

@@ -20,7 +20,7 @@ from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation import attacks
 from maibench.evaluation.attacks import PGD_STEP_SHARE, PGD_STEPS, attackable, make_attacks, pixel_gradient
 from maibench.evaluation.compare import _key, _open, _perturbations, run_comparison
-from maibench.evaluation.pipeline import Job, prepare
+from maibench.evaluation.pipeline import Job, load, prepare
 from maibench.evaluation.scoring import Entry, make_plan, score
 from maibench.evaluation.store import PredictionStore, read_predictions
 from maibench.models.loading import fingerprint, load_detector
@@ -322,7 +322,8 @@ class TestInARun:
         row = manifest.rows.to_dict("records")[0]
         perturbations = _perturbations(["attack:fgsm:2"], {"it": Counting((70, 80))})
         for name, expected in (("metadata", 0), (f"{dummies}:Brightness", 1)):
-            prepared = prepare(manifest.root, row, Job(0, [row], perturbations, {"x": load_detector(name)}), 10**8)
+            image = load(manifest.root, row, 10**8)
+            prepared = prepare(image, row, Job(0, [row], perturbations, {"x": load_detector(name)}))
             assert not prepared.error
             assert len(calls) == expected
 

@@ -14,6 +14,7 @@ from maibench.evaluation.evidence import (
     MOST_CELLS,
     NEGLIGIBLE,
     PER_MAP,
+    at_once,
     blurred,
     choose_cells,
     evidence_map,
@@ -142,6 +143,29 @@ def test_the_costlier_a_pass_the_coarser_the_grid(noise):
     assert (chosen[0], chosen[-1]) == (MOST_CELLS, FEWEST_CELLS)
     for cost in (1e9, 1.5e9, 3e9):
         assert map_cost(cost, noise, choose_cells(cost, noise, "cpu")) <= PER_MAP["cpu"]
+
+
+def test_large_images_are_hidden_in_fewer_versions_at_a_time(noise, monkeypatch):
+    def sized(height, width):
+        return np.broadcast_to(np.uint8(0), (height, width, 3))  # takes no memory
+
+    assert [at_once(noise, device) for device in ("cpu", "cuda")] == [4, 32]
+    for side in (4_000, 5_000, 8_000):
+        for device in ("cpu", "cuda"):
+            assert at_once(sized(side, side), device) * side * side * 3 <= 2**28
+    assert at_once(sized(20_000, 20_000), "cuda") == 1
+
+    batches = []
+
+    class Counts(TwoSided):
+        def forward(self, batch):
+            batches.append(len(batch))
+            return super().forward(batch)
+
+    before = evidence_map(TwoSided(), noise, 5)
+    monkeypatch.setattr("maibench.evaluation.evidence._BYTES_AT_ONCE", 3 * noise.nbytes - 1)
+    np.testing.assert_array_equal(evidence_map(Counts(), noise, 5).values, before.values)
+    assert max(batches) == 2
 
 
 def test_cost_is_counted_in_the_convolutions(noise):

@@ -241,6 +241,50 @@ def test_costly_maps_are_kept_for_the_strongest_cases(draw, tmp_path, monkeypatc
     assert all("too many" in item["no_evidence"]["one"] for item in listed(tmp_path))
 
 
+def test_without_a_budget_nothing_is_run(draw, tmp_path, monkeypatch, data):
+    passes = []
+
+    class Counts(Contrast):
+        def forward(self, batch):
+            passes.append(len(batch))
+            return super().forward(batch)
+
+    monkeypatch.setitem(evidence.PER_GALLERY, "cpu", 0)
+    draw({"one": Counts()}, each=3)
+    assert passes == []
+    assert any("is spent" in item["no_evidence"].get("one", "") for item in listed(tmp_path))
+
+
+def test_finding_out_what_a_map_costs_is_charged(draw, tmp_path, monkeypatch, data, write_image):
+    """Six sizes, and time for two passes and a half: the third is the last one."""
+    import torch
+
+    passes = []
+
+    class Costly(Contrast):
+        def preprocess(self, image):
+            return torch.full((10, 10), float(image.std()))
+
+        def forward(self, batch):
+            passes.append(len(batch))
+            return torch.stack([(item @ item).mean() for item in batch])
+
+    paths = data[0].images["path"].tolist()
+    for number, path in enumerate(paths):
+        write_image(data[1] / path, (100 + number, 100))
+    pixels = np.asarray(Image.open(data[1] / paths[0]).convert("RGB"))
+    one_pass = evidence.pass_cost(Costly(), pixels)
+    assert one_pass > 0
+    passes.clear()
+    monkeypatch.setitem(evidence.PER_GALLERY, "cpu", 2.5 * one_pass)
+    wrong = evaluated([0] * 6, paths, one=[6, 5, 4, 3, 2, 1])
+    draw({"one": Costly()}, wrong, each=6)
+    assert passes == [1, 1, 1]
+    why = [item["no_evidence"]["one"] for item in listed(tmp_path)]
+    assert ["too many" in text for text in why] == [True] * 3 + [False] * 3
+    assert all("is spent" in text for text in why[3:])
+
+
 def test_no_mistake_makes_an_empty_gallery(draw, tmp_path):
     assert draw(images=evaluated([0, 1], one=[-1, 1]))
     assert listed(tmp_path) == []

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from maibench.errors import MaibenchError
 from maibench.evaluation.merge import COLUMNS, METRICS, merge_reports
+from maibench.evaluation.report import write_report
 from maibench.evaluation.statistics.frames import frame
 from maibench.evaluation.tables import merged_tables
 
@@ -53,12 +55,12 @@ def run(tmp_path):
 
 @pytest.fixture
 def predicted(tmp_path):
-    def make(name, right, n=40):
-        """A folder of predictions alone: detector -> how many of n images it gets right."""
+    def make(name, right, n=40, prefix=""):
+        """A folder of predictions alone: detector -> how many of n images it gets right. prefix: of their paths."""
         for detector, count in right.items():
             labels = np.tile([0, 1], n // 2)
             logits = np.where(np.arange(n) < count, 1.0, -1.0) * (2 * labels - 1)
-            table = pd.DataFrame({"path": [f"{i}.png" for i in range(n)], "label": labels, "logit": logits})
+            table = pd.DataFrame({"path": [f"{prefix}{i}.png" for i in range(n)], "label": labels, "logit": logits})
             table["generator"] = np.where(labels, "sd15", "real")
             folder = tmp_path / name / "predictions" / detector
             folder.mkdir(parents=True)
@@ -107,11 +109,11 @@ def test_repeats_are_mean_sd_and_n(run, tmp_path):
 
 
 def test_a_single_run_keeps_its_interval(run, tmp_path):
-    folder = run("one", {"cnn": 0.9}, ("demo", "f0"))
+    folder, other = run("one", {"cnn": 0.9}, ("demo", "f0")), run("two", {"vlm": 0.8}, ("demo", "f0"))
     interval = {"detector": "cnn", "perturbation": "none", "generator": "all", "value": 0.7, "lo": 0.66, "hi": 0.74}
-    other = {"generator": "sd15", "metric": "balanced_accuracy", "lo": 0.1}
-    frame("intervals", [interval | {"metric": "balanced_accuracy"}, interval | other]).to_csv(folder / "intervals.csv")
-    cnn = merge_reports([folder], tmp_path / "out").frame.iloc[0]
+    of_one = {"generator": "sd15", "metric": "balanced_accuracy", "lo": 0.1}
+    frame("intervals", [interval | {"metric": "balanced_accuracy"}, interval | of_one]).to_csv(folder / "intervals.csv")
+    cnn = merge_reports([folder, other], tmp_path / "out").frame.iloc[0]
     assert (cnn["n_runs"], cnn["auc_lo"], cnn["auc_hi"]) == (1, pytest.approx(0.89), pytest.approx(0.91))
     assert (cnn["balanced_accuracy_lo"], cnn["balanced_accuracy_hi"]) == (0.66, 0.74)
     assert math.isnan(cnn["auc_sd"])
@@ -171,6 +173,46 @@ def test_the_same_run_counts_once(run, tmp_path):
     ]
 
 
+def test_no_fingerprint_is_claimed_where_there_is_none(predicted, tmp_path):
+    one, two = predicted("one", {"a": 36}), predicted("two", {"a": 36})
+    merged = merge_reports([one, two], tmp_path / "out", {"resamples": 10})
+    assert merged.notes == [f"a has the same numbers on one in {one} and {two}: one run"]
+
+
+def test_data_of_one_class_says_why_there_are_no_ranks(run, tmp_path):
+    one, two = run("one", {"a": 0.9, "b": 0.8}, ("demo", "f0")), run("two", {"a": 0.7, "b": 0.6}, ("wild", "f1"))
+    metrics = pd.read_csv(two / "metrics.csv")
+    metrics.assign(auc=math.nan, balanced_accuracy=math.nan).to_csv(two / "metrics.csv", index=False)
+    merged = merge_reports([one, two, run("three", {"c": 0.9}, ("wild", "f1"))], tmp_path / "out")
+    assert merged.ranks.empty
+    assert merged.notes == [
+        "not ranked, as not every data set has them: c",
+        "not ranked by AUC, which needs both classes and is undefined on wild: a, b",
+        "not ranked by balanced accuracy, which needs both classes and is undefined on wild: a, b",
+    ]
+
+
+def test_tables_rank_the_detectors_that_they_show(run, tmp_path):
+    both = ("none", "jpeg:75")
+    folders = [run(f"r{i}", {"a": 0.9, "b": 0.8, "c": 0.7}, (f"d{i}", str(i)), perturbations=both) for i in range(3)]
+
+    def ranks(table):
+        merge_reports(folders, tmp_path / "out", {"table": table})
+        text = (tmp_path / "out" / "table.md").read_text()
+        found = text.partition("**Ranks over data sets**")[2].split("\n\n")
+        return [line.split("|")[1:3] for line in found[1].splitlines()[2:]] if len(found) > 1 else text
+
+    assert [[cell.strip() for cell in line] for line in ranks({"detectors": ["c", "b"]})] == [
+        ["b", "1.00"],
+        ["c", "2.00"],
+    ]
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert re.findall(r"^\| (\w) ", text, flags=re.MULTILINE)[:4] == ["c", "c", "b", "b"], "as they are listed"
+    disturbed = ranks({"perturbations": ["jpeg:75"]})
+    assert "Ranks" not in disturbed and "**Spread over data sets, perturbation jpeg:75**" in disturbed
+    assert "0.850" in disturbed.partition("Spread over")[2] and "0.900" not in disturbed
+
+
 def test_data_of_one_name_is_told_apart(run, tmp_path):
     one = run("one", {"a": 0.9}, ("demo", "0123456789"))
     two = run("two", {"a": 0.8}, ("demo", "abcdefabcdef"))
@@ -181,11 +223,43 @@ def test_data_of_one_name_is_told_apart(run, tmp_path):
     assert merge_reports([one, split], tmp_path / "other").data == ["demo (test)", "demo (validation)"]
 
 
-def test_folders_without_run_json_go_by_their_names(run, tmp_path):
+def test_without_run_json_the_images_tell_what_is_the_same_data(predicted, tmp_path):
+    def merged(*folders):
+        made = merge_reports([tmp_path / folder for folder in folders], tmp_path / "out", {"resamples": 10})
+        return made.data, made.frame["n_runs"].tolist(), made.notes
+
+    predicted("genimage/preds", {"a": 36}, prefix="genimage/")
+    predicted("chameleon/preds", {"a": 30}, prefix="chameleon/")
+    predicted("seed1", {"a": 36})
+    predicted("seed2", {"a": 30})
+    assert merged("genimage/preds", "chameleon/preds") == (["genimage/preds", "chameleon/preds"], [1, 1], [])
+    assert merged("seed1", "seed2") == (["seed1"], [2], [])
+    assert merged("seed1", "genimage/preds", "seed2")[:2] == (["seed1", "preds"], [2, 1])
+    assert merged("seed1", "genimage/preds", "chameleon/preds")[0] == ["seed1", "genimage/preds", "chameleon/preds"]
+    folders = json.loads((tmp_path / "out" / "merged.json").read_text())["folders"]
+    assert len({f["fingerprint"] for f in folders}) == 3 and {len(f["fingerprint"]) for f in folders} == {64}
+
+
+def test_labels_and_the_evaluated_split_tell_data_apart_too(predicted, tmp_path):
+    names = ("one", "flipped", "more")
+    folders = [predicted(name, {"a": 30}) for name in names]
+    file = folders[1] / "predictions" / "a" / "part.parquet"
+    table = pd.read_parquet(file)
+    table.assign(label=1 - table["label"], generator=np.where(table["label"], "real", "sd15")).to_parquet(file)
+    table.assign(path="v" + table["path"], split="validation").to_parquet(
+        folders[2] / "predictions" / "a" / "validation.parquet"
+    )
+    assert merge_reports(folders, tmp_path / "out", {"resamples": 10}).data == ["one", "flipped"]
+
+
+def test_folders_of_numbers_alone_go_by_their_names(run, tmp_path):
     folders = [run("x/genimage", {"a": 0.9}), run("y/genimage", {"a": 0.8, "b": 0.7}), run("y/wild", {"a": 0.7})]
     merged = merge_reports(folders, tmp_path / "out")
     counts = merged.frame.set_index(["data", "detector"])["n_runs"].to_dict()
     assert counts == {("genimage", "a"): 2, ("genimage", "b"): 1, ("wild", "a"): 1}
+    assert [note.partition("it was made; ")[2] for note in merged.notes[:3]] == [
+        f"taken for those of every folder called {name}" for name in ("genimage", "genimage", "wild")
+    ]
     record = json.loads((merged.folder / "merged.json").read_text())
     assert [(f["folder"], f["data"], f["run"]) for f in record["folders"]] == [
         (str(folder), folder.name, False) for folder in folders
@@ -194,8 +268,8 @@ def test_folders_without_run_json_go_by_their_names(run, tmp_path):
 
 def test_merged_json_names_folders_and_fingerprints(run, tmp_path):
     folder = run("one", {"a": 0.9}, ("demo", "f0"), codes={"a": "c0de"})
-    merge_reports([folder], tmp_path / "out")
-    (entry,) = json.loads((tmp_path / "out" / "merged.json").read_text())["folders"]
+    merge_reports([folder, run("two", {"a": 0.8})], tmp_path / "out")
+    entry, _ = json.loads((tmp_path / "out" / "merged.json").read_text())["folders"]
     assert entry == {
         "folder": str(folder), "data": "demo", "name": "demo", "fingerprint": "f0", "split": "test", "run": True,
         "detectors": {"a": "c0de"},
@@ -242,12 +316,13 @@ def test_perturbations_are_rows_and_the_undisturbed_one_is_ranked(run, tmp_path)
     ("table", "expected"),
     [
         ({"order": "auc"}, ["c", "b", "a"]),
-        ({"detectors": ["a", "c"]}, ["a", "c"]),
+        ({"detectors": ["c", "a"]}, ["c", "a"]),
         ({"precision": 2, "intervals": False, "columns": ["auc"]}, ["a", "b", "c"]),
     ],
 )
 def test_rows_order_and_precision_are_configuration(run, tmp_path, table, expected):
-    merge_reports([run("one", {"a": 0.7, "b": 0.8, "c": 0.9})], tmp_path / "out", {"table": table})
+    values = {"a": 0.7, "b": 0.8, "c": 0.9}
+    merge_reports([run("x/one", values), run("y/one", values)], tmp_path / "out", {"table": table})
     found = main_table(tmp_path / "out")
     assert list(found) == expected
     if "precision" in table:
@@ -264,19 +339,66 @@ def test_rows_order_and_precision_are_configuration(run, tmp_path, table, expect
 )
 def test_wishes_that_cannot_be_met(run, tmp_path, table, reason):
     with pytest.raises(MaibenchError, match=reason):
-        merge_reports([run("one", {"a": 0.7})], tmp_path / "out", {"table": table})
+        merge_reports([run("one", {"a": 0.7}), run("two", {"a": 0.7})], tmp_path / "out", {"table": table})
     assert not (tmp_path / "out").exists()
 
 
 def test_predictions_alone_get_their_report_first_and_then_stay_as_they_are(predicted, tmp_path):
-    folders = [predicted("x", {"a": 36, "b": 30}), predicted("y", {"a": 20, "b": 40})]
+    folders = [predicted("x", {"a": 36, "b": 30}), predicted("y", {"a": 20, "b": 40}, prefix="y/")]
     merged = merge_reports(folders, tmp_path / "out", {"resamples": 10})
     assert all((folder / "metrics.csv").is_file() and (folder / "report.html").is_file() for folder in folders)
     assert row(merged.frame, detector="a", data="x")["accuracy"] == 0.9
     assert "10 resamples" in (folders[0] / "metrics.csv").read_text()
     before = [contents(folder) for folder in folders]
-    assert merge_reports(folders, tmp_path / "out", {"resamples": 20}).frame.equals(merged.frame)
+    assert merge_reports(folders, tmp_path / "out").frame.equals(merged.frame)
+    assert merge_reports(folders, tmp_path / "out", {"resamples": 10}).frame.equals(merged.frame)
     assert [contents(folder) for folder in folders] == before
+
+
+@pytest.mark.parametrize("setting", [{"interval": "analytic"}, {"resamples": 200}])
+def test_other_intervals_are_made_from_the_predictions_and_the_folders_stay(predicted, tmp_path, setting):
+    folders = [predicted("x", {"a": 36}), predicted("y", {"a": 20}, prefix="y/")]
+    first = merge_reports(folders, tmp_path / "out", {"resamples": 10})
+    before = [contents(folder) for folder in folders]
+    again = merge_reports(folders, tmp_path / "out", setting)
+    assert [contents(folder) for folder in folders] == before
+    assert again.frame[list(METRICS)].equals(first.frame[list(METRICS)])
+    for bound in ("accuracy_lo", "balanced_accuracy_hi"):
+        assert again.frame[bound].ne(first.frame[bound]).all()
+    if "interval" in setting:
+        assert again.frame["accuracy_lo"].tolist() == pytest.approx([0.769, 0.352], abs=5e-4), "Wilson, 36 and 20 of 40"
+    write_report(folders[0], setting)
+    stored = pd.read_csv(folders[0] / "metrics.csv")
+    assert stored["accuracy_lo"].iloc[0] == again.frame["accuracy_lo"].iloc[0], "as its own report says"
+
+
+def test_other_intervals_need_predictions(run, tmp_path):
+    folders = [run("one", {"a": 0.9}), run("two", {"a": 0.8})]
+    for setting, flags in (
+        ({"interval": "bca"}, "--interval"),
+        ({"interval": "bca", "resamples": 9}, "--interval and --r"),
+    ):
+        with pytest.raises(MaibenchError, match=f"one: has no predictions to make .* again from; leave out {flags}"):
+            merge_reports(folders, tmp_path / "out", setting)
+    assert not (tmp_path / "out").exists()
+    merge_reports(folders, tmp_path / "out", {"interval": None, "table": {}})
+
+
+def test_predictions_newer_than_the_numbers_count(predicted, tmp_path):
+    folders = [predicted("x", {"a": 36}), predicted("y", {"a": 20}, prefix="y/")]
+    merge_reports(folders, tmp_path / "out", {"resamples": 10})
+    file = folders[0] / "predictions" / "a" / "part.parquet"
+    table = pd.read_parquet(file)
+    table.assign(logit=-table["logit"]).to_parquet(file)
+    after = (folders[0] / "metrics.csv").stat().st_mtime_ns + 1
+    os.utime(file, ns=(after, after))
+    before = contents(folders[0])
+    merged = merge_reports(folders, tmp_path / "out")
+    assert merged.frame["accuracy"].tolist() == [0.1, 0.5]
+    assert merged.notes == [
+        f"{folders[0]}: predictions are newer than its metrics.csv; the numbers here are made from them"
+    ]
+    assert contents(folders[0]) == before
 
 
 def test_merging_again_gives_the_same_bytes(run, tmp_path):
@@ -288,7 +410,7 @@ def test_merging_again_gives_the_same_bytes(run, tmp_path):
 
 
 def test_what_cannot_be_merged(run, tmp_path):
-    one = run("one", {"a": 0.9})
+    one, fine = run("one", {"a": 0.9}), run("fine", {"a": 0.9})
     two = run("two", {"a": 0.9}, perturbations=("none", "jpeg:75"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "odd").mkdir()
@@ -297,6 +419,7 @@ def test_what_cannot_be_merged(run, tmp_path):
     frame("metrics", []).to_csv(tmp_path / "none" / "metrics.csv", index=False)
 
     def refused(reason, folders, out="out"):
+        folders = [*folders, fine] if len(folders) == 1 else folders
         with pytest.raises(MaibenchError, match=reason):
             merge_reports(folders, tmp_path / out)
         assert not (tmp_path / "out").exists()
@@ -311,6 +434,15 @@ def test_what_cannot_be_merged(run, tmp_path):
     refused("cannot be merged: .*/two has 'jpeg:75', .*/one does not", [two, one])
     refused("one: is one of the runs", [one], "one")
     refused("two: holds files but no merged report; choose another folder with --out", [one], "two")
+
+
+def test_one_folder_is_reported_in_place(run, tmp_path):
+    folder = run("one", {"a": 0.9})
+    with pytest.raises(
+        MaibenchError, match="one: one folder is reported in place, by itself: leave out --out, or name"
+    ):
+        merge_reports([folder], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_hostile_names_are_only_text_and_compile(run, tmp_path, compile_paper):

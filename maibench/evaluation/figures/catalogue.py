@@ -69,13 +69,14 @@ FIGURES = (
     Picture(
         "robustness",
         "Robustness",
-        "Accuracy and AUC of each detector against the severity of perturbations, one column a kind of perturbation",
+        "Accuracy and AUC of each detector against the severity of perturbations and attacks, a column a kind",
         robustness,
     ),
     Picture(
         "robustness_dots",
-        "Robustness to chains and attacks",
-        "Accuracy and AUC of each detector under chains of perturbations and under attacks, as dots with intervals",
+        "Robustness to what has no severity",
+        "Accuracy and AUC of each detector under perturbations that have no scale, as chains, turns and attacks of one "
+        "strength, as dots with intervals",
         robustness_dots,
     ),
     Picture(
@@ -98,14 +99,14 @@ FIGURES = (
     ),
     Picture(
         "released",
-        "AUC against release dates",
-        "AUC of each detector on each generator against the date that the generator came out",
+        "Accuracy and AUC against release dates",
+        "Balanced accuracy and AUC of each detector on each generator against the date that the generator came out",
         released,
     ),
     Picture(
         "cost",
         "Quality against cost",
-        "AUC of each detector against milliseconds an image and against its number of parameters",
+        "Accuracy and AUC of each detector against milliseconds an image and against its number of parameters",
         cost,
     ),
 )

@@ -1,7 +1,8 @@
-"""What a detector's quality costs: its AUC against milliseconds and against parameters."""
+"""What a detector's quality costs: accuracy and AUC against milliseconds and against parameters."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,35 +31,49 @@ if TYPE_CHECKING:
     from maibench.evaluation.statistics.frames import Summary
 
 
+_METRICS = {"accuracy": "accuracy", "auc": "AUC"}
+_COSTS = {"milliseconds": "milliseconds an image", "parameters": "parameters"}
+
+# Inches: a panel of one row, and of two.
+_HEIGHTS = (2.2, 1.65)
+
+
 def cost(summary: Summary) -> Figure | None:
-    """AUC, or accuracy where there is none, with its 95 % interval, against milliseconds an image and against
-    parameters, on log axes; only what is known."""
+    """Accuracy above AUC with their 95 % intervals, against milliseconds an image and against parameters, on log axes;
+    only what is known."""
     rows = shown_rows(summary.metrics, summary)
-    metric = "auc" if np.isfinite(numbers(rows["auc"])).any() else "accuracy"
-    rows = with_numbers(rows, metric)
     speed = numbers(rows["images_per_second"])
     rows = rows.assign(
         milliseconds=np.divide(1000, speed, where=speed > 0, out=np.full(len(rows), np.nan)),
         parameters=numbers(rows["parameters"]),
     )
-    titles = {"milliseconds": "milliseconds an image", "parameters": "parameters"}
-    known = {column: with_numbers(rows[rows[column] > 0], column) for column in titles}
-    known = {column: group for column, group in known.items() if len(group)}
-    if not known:
+    points = {
+        (metric, column): with_numbers(rows[rows[column] > 0], metric, column)
+        for metric in _METRICS
+        for column in _COSTS
+    }
+    points = {key: group for key, group in points.items() if len(group)}
+    if not points:
         return None
-    drawn = pd.concat(known.values())
+    metrics, columns = ([name for name in names if any(name in key for key in points)] for names in (_METRICS, _COSTS))
+    drawn = pd.concat(points.values())
     named = {place: name for place, name, _ in by_detector(drawn, summary)}
-    width = COLUMN if len(known) == 1 else TEXT
-    figure = new_figure(width, 2.2 + legend_height(legend_names(named.values()), width))
-    grid = figure.subplots(1, len(known), sharey=True, squeeze=False)[0]
-    for axes, (column, group) in zip(grid, known.items(), strict=True):
-        for place, _, row in by_detector(group, summary):
+    width = COLUMN if len(columns) == 1 else TEXT
+    height = _HEIGHTS[len(metrics) - 1] * len(metrics)
+    figure = new_figure(width, height + legend_height(legend_names(named.values()), width))
+    grid = figure.subplots(len(metrics), len(columns), sharex="col", sharey="row", squeeze=False)
+    for (i, metric), (j, column) in product(enumerate(metrics), enumerate(columns)):
+        axes = grid[i, j]
+        for place, _, row in by_detector(points.get((metric, column), drawn[:0]), summary):
             look = line_style(place) | {"linestyle": "", "markersize": 6}
             axes.errorbar(row[column], row[metric], yerr=error_bars(row, metric), elinewidth=0.8, **look)
-        _log_axis(axes, numbers(group[column]), _short if column == "parameters" else "{:g}".format)
-        axes.set_xlabel(titles[column])
         axes.grid()
-    grid[0].set_ylabel("AUC" if metric == "auc" else "accuracy")
+        if j == 0:
+            axes.set_ylabel(_METRICS[metric])
+    for axes, column in zip(grid[-1], columns, strict=True):
+        values = np.concatenate([numbers(group[column]) for key, group in points.items() if column in key])
+        _log_axis(axes, values, _short if column == "parameters" else "{:g}".format)
+        axes.set_xlabel(_COSTS[column])
     say_perturbation(figure, summary)
     detector_legend(figure, named, linestyle="")
     return figure

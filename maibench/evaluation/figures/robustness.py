@@ -73,7 +73,7 @@ def robustness(summary: Summary) -> Figure | None:
     families = _ordered(rows)
     rows = rows[rows["family"].isin(families) & (np.isfinite(rows["severity"]) | (rows["perturbation"] == _CLEAN))]
     tested = rows[rows["perturbation"] != _CLEAN].groupby(["detector", "family"]).groups
-    rows = rows[[key in tested for key in zip(rows["detector"], rows["family"], strict=True)]]
+    rows = rows[np.array([key in tested for key in zip(rows["detector"], rows["family"], strict=True)], bool)]
     metrics = _measured(rows)
     if not metrics:
         return None
@@ -175,18 +175,18 @@ def _measured(rows: pd.DataFrame) -> list[str]:
 
 
 def _placed(rows: pd.DataFrame) -> pd.DataFrame:
-    """One family's rows with `place`, where they stand on its axis: their severity, or apart for undisturbed ones."""
+    """One family's rows with `place`, where they stand on its axis, their severity or, where `apart`, one step to the left."""
     clean = rows["perturbation"] == _CLEAN
     measured = rows.loc[~clean, "severity"].unique()
     known = rows.loc[clean, "severity"].dropna()
     family = rows["family"].iloc[0]
     if family not in _CODECS and len(known) and not known.isin(measured).any():
-        return rows.assign(place=rows["severity"])
+        return rows.assign(place=rows["severity"], apart=False)
     scale, back = (np.log2, np.exp2) if _is_logarithmic(family, measured) else (np.asarray, np.asarray)
     low, high = scale(measured.min()), scale(measured.max())
     step = (high - low) * _APART / (1 - _APART) or 1
     apart = high + step if family in _FALLING else low - step
-    return rows.assign(place=rows["severity"].mask(clean, float(back(apart))))
+    return rows.assign(place=rows["severity"].mask(clean, float(back(apart))), apart=clean)
 
 
 def _is_logarithmic(family: str, severities: np.ndarray) -> bool:
@@ -196,11 +196,14 @@ def _is_logarithmic(family: str, severities: np.ndarray) -> bool:
 def _curves(axes: Axes, rows: pd.DataFrame, metric: str, summary: Summary) -> None:
     family = rows["family"].iloc[0]
     for place, _, group in by_detector(rows[np.isfinite(numbers(rows[metric]))], summary):
-        points = group.sort_values("place", kind="stable")
-        x, y, style = numbers(points["place"]), numbers(points[metric]), line_style(place)
-        clean = (points["perturbation"] == _CLEAN).to_numpy()
-        axes.plot(x, y, markevery=np.flatnonzero(~clean).tolist(), **style)
-        axes.plot(x[clean], y[clean], **(style | {"linestyle": "", "markerfacecolor": "white"}))
+        style = line_style(place)
+        clean = group[group["perturbation"] == _CLEAN]
+        axes.plot(clean["place"], clean[metric], **(style | {"linestyle": "", "markerfacecolor": "white", "zorder": 3}))
+        # of scales, undisturbed images are no end
+        points = group[~group["apart"]] if family == "resize" else group
+        points = points.sort_values("place", kind="stable")
+        x, hidden = numbers(points["place"]), (points["perturbation"] == _CLEAN).to_numpy()
+        axes.plot(x, numbers(points[metric]), markevery=np.flatnonzero(~hidden).tolist(), **style)
         lo, hi = numbers(points[f"{metric}_lo"]), numbers(points[f"{metric}_hi"])
         if np.isfinite(lo).any():
             axes.fill_between(x, lo, hi, color=style["color"], alpha=0.13, linewidth=0)
@@ -224,7 +227,7 @@ def _severity_axis(axes: Axes, rows: pd.DataFrame, family: str) -> None:
             ticks.append(i)
     if ticks[-1] != len(x) - 1:  # the last one in the place of what is too near
         ticks = [*(ticks[:-1] or ticks), len(x) - 1]
-    apart = set(rows["place"][rows["place"] != rows["severity"]])
+    apart = set(rows["place"][rows["apart"]])
     axes.set_xticks(places[ticks], [_CLEAN if value in apart else f"{value:g}" for value in places[ticks]])
     axes.xaxis.set_minor_locator(NullLocator())
     if family in _FALLING:

@@ -100,8 +100,10 @@ def _rows(judged: _Judged, bootstrap: SourceBootstrap, method: str) -> Iterator[
             found = {metric: (lo, hi, how + why) for metric, (lo, hi, how) in found.items()}
         elif method == "analytic" and bootstrap.is_single(chosen):
             found |= _analytic(labels, logits, judged.threshold)
-        found |= {m: (math.nan, math.nan, "none: there is no value") for m in found if math.isnan(values[m])}
         found |= {m: (math.nan, math.nan, few) for m in found if (few := too_few(*counts[m]))}
+        found |= {m: (math.nan, math.nan, "none: there is no value") for m in found if math.isnan(values[m])}
+        if few := too_few(*counts["accuracy"]):
+            found = dict.fromkeys(found, (math.nan, math.nan, few))
         for metric in judged.metrics:
             lo, hi, how = found[metric]
             yield {"generator": name, "metric": metric, "value": values[metric], "lo": lo, "hi": hi, "interval": how}

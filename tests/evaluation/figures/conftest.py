@@ -13,8 +13,9 @@ from maibench.evaluation.figures import FIGURES
 from maibench.evaluation.figures.drawing import style
 from maibench.evaluation.statistics.frames import COLUMNS, Summary, frame
 
-CODECS = {"jpeg": (100, 95, 75, 50), "webp": (100, 80), "resize": (1, 0.5, 2), "blur": (0, 1, 2), "noise": (0, 5)}
-DETECTORS, GENERATORS = ("bailu", "mai_cnn"), ("sd15", "sdxl")
+SWEEPS = {"jpeg": (100, 95, 75, 50), "webp": (80,), "resize": (0.5, 2), "blur": (1, 2), "noise": (5,)}
+CLEAN = {"jpeg": 100, "webp": 100, "resize": 1, "blur": 0, "noise": 0}
+TURNS = {"flip": (1, 0), "rot90": (1, 2)}
 DETECTORS, GENERATORS = ("bailu", "mai_cnn"), ("sd15", "sdxl")
 CHAINS = ("resize:0.5+jpeg:75", "longest:1080+sharpen:30+jpeg:71")
 
@@ -51,7 +52,13 @@ def make_summary(detectors=DETECTORS, generators=GENERATORS, perturbations=("non
             if i > 0:
                 auc = float(np.trapezoid(tpr, fpr))
                 state = (seen or {}).get((detector, generator))
-                counts = {"n_real": 400, "n_synthetic": 100, "seen": state, "accuracy": auc - 0.05}
+                counts = {
+                    "n_real": 400,
+                    "n_synthetic": 100,
+                    "seen": state,
+                    "accuracy": auc - 0.05,
+                    "balanced_accuracy": auc - 0.06,
+                }
                 rows["per_generator"].append(key | {"generator": generator} | counts | bounds("auc", auc))
     pairs(rows, detectors, perturbations, rng)
     disturbed(rows, detectors, rng)
@@ -101,17 +108,25 @@ def disturbed(rows, detectors, rng):
     """Curves, chains, and white-box attacks on every detector but the last."""
     for place, detector in enumerate(detectors):
         clean = 0.95 - 0.04 * place
-        for suite, (family, severities) in product(("codec", "all"), CODECS.items()):
+        for suite, (family, severities) in product(("codec", "all"), SWEEPS.items()):
+            point(rows, detector, suite, family, "none", CLEAN[family], clean)
             for severity in severities:
-                changed = abs(severity - CODECS[family][0]) / max(CODECS[family])
-                name = "none" if severity == CODECS[family][0] else f"{family}:{severity:g}"
-                point(rows, detector, suite, family, name, severity, clean - (0.1 + 0.02 * place) * changed)
+                changed = 0.02 + abs(severity - CLEAN[family]) / max(CLEAN[family], *severities)
+                value = clean - (0.1 + 0.02 * place) * changed
+                point(rows, detector, suite, family, f"{family}:{severity:g}", severity, value)
+        for family, severities in TURNS.items():
+            point(rows, detector, "geometry", family, "none", 0.0 if family == "rot90" else np.nan, clean)
+            for i, severity in enumerate(severities):
+                name = f"{family}:{severity}"
+                point(rows, detector, "geometry", family, name, float(severity), clean - 0.01 - 0.02 * i)
         for i, name in enumerate(("none", *CHAINS)):
             point(rows, detector, "social", "chain", name, float(i), clean - 0.08 * i)
         for attacked in detectors[:-1]:
-            for eps, name in enumerate(("none", f"attack:pgd:1@{attacked}", f"attack:pgd:2@{attacked}")):
-                value = clean - eps * (0.3 if attacked == detector else 0.05)
-                point(rows, detector, "attack", f"attack:pgd@{attacked}", name, float(eps), value)
+            for method, strengths in {"pgd": (0, 1, 2), "fgsm": (0, 4)}.items():
+                for eps in strengths:
+                    name = f"attack:{method}:{eps}@{attacked}" if eps else "none"
+                    value = clean - eps * (0.3 if attacked == detector else 0.05) / len(strengths)
+                    point(rows, detector, "attack", f"attack:{method}@{attacked}", name, float(eps), value)
         for eps, made_on in product((1, 2), ("none", *detectors[:-1])):
             value = clean - eps * (0.3 if made_on == detector else 0.05 * rng.uniform() * (made_on != "none"))
             row = {"perturbation": f"attack:pgd:{eps}", "made_on": made_on, "detector": detector, "n": 500}

@@ -1,4 +1,4 @@
-"""AUC against release dates."""
+"""Balanced accuracy and AUC against release dates."""
 
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 def dated(summary, dates, auc, **settings):
     full = summary(("bailu",), tuple(dates), **settings)
+    full.per_generator["balanced_accuracy"] = np.nan
     full.released, full.per_generator["auc"] = dates, auc
     return full
 
@@ -43,6 +44,20 @@ def test_the_line_is_that_of_least_squares(summary, draw):
     (axes,) = draw(dated(summary, days, [0.9, 0.7, 0.6]), "released")["released"].axes
     slope, start = np.polyfit([0, 10, 30], [0.9, 0.7, 0.6], 1)
     assert list(axes.lines[0].get_ydata()) == pytest.approx([start, start + 30 * slope])
+
+
+def test_balanced_accuracy_stands_above_the_auc(summary, draw, texts):
+    days = {"a": "2022-01-01", "b": "2022-01-11", "c": "2022-01-31"}
+    full = dated(summary, days, [0.9, 0.7, 0.6])
+    full.per_generator["balanced_accuracy"] = [0.8, np.nan, 0.5]
+    figure = draw(full, "released")["released"]
+    above, below = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["balanced accuracy", "AUC"]
+    assert markers(above) == [({"2022-01-01": 0.8, "2022-01-31": 0.5}, False)]
+    assert markers(below) == [({"2022-01-01": 0.9, "2022-01-11": 0.7, "2022-01-31": 0.6}, False)]
+    assert list(above.lines[0].get_ydata()) == pytest.approx([0.8, 0.5])
+    assert above.get_xlim() == below.get_xlim() and above.get_position().y0 > below.get_position().y1
+    assert sorted(text for text in texts(figure) if text in days) == ["a", "b", "c"], "named once"
 
 
 def test_names_stand_above_in_the_order_of_their_dates_and_apart(summary, draw):

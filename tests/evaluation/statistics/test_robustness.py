@@ -111,11 +111,12 @@ class TestScores:
         assert (scores.loc[0, "worst_perturbation"], math.isnan(scores.loc[0, "worst_auc"])) == ("", True)
 
     def test_images_that_failed_everywhere(self):
-        logits = {("a", "none"): [-1, -1, 1, 1], ("a", "jpeg:75"): [NAN] * 4}
-        curves, scores = frames(made(logits, repeat=5), {"codec": ["jpeg:75"]})
-        assert math.isnan(scores.loc[0, "accuracy_relative"])
-        assert curves["accuracy"].tolist()[0] == 1
-        assert math.isnan(curves["accuracy"].tolist()[1])
+        logits = {("a", "none"): [-1, -1, 1, 1], ("a", "jpeg:75"): [NAN] * 4, ("a", "jpeg:50"): [-1, 1, 1, 1]}
+        evaluated = made(logits, repeat=5)
+        curves, scores = frames(evaluated, {"codec": ["jpeg:75", "jpeg:50"]})
+        assert scores.loc[0, ["n_perturbations", "accuracy_relative"]].tolist() == [1, 0.75]
+        assert curves["perturbation"].tolist() == ["none", "jpeg:50"]
+        assert "a scored nothing under jpeg:75: left out of its robustness." in robustness_notes(evaluated)
 
 
 class TestCurves:
@@ -188,11 +189,10 @@ class TestSuites:
         assert list(dict.fromkeys(scores["suite"])) == list(dict.fromkeys(curves["suite"])) == expected
         assert not scores["n_perturbations"].gt(3).any()
 
-    def test_one_perturbation_alone_has_no_all(self):
-        """It is nobody's suite: its row of metrics.csv says everything."""
-        curves, scores = frames(made({key: values for key, values in HAND.items() if "5" not in key[1][5:]}))
-        assert curves.empty
-        assert scores.empty
+    def test_one_perturbation_alone_is_a_suite(self):
+        curves, scores = frames(made({key: HAND[key] for key in HAND if key[1] in ("none", "jpeg:75")}))
+        assert set(curves["suite"]) == {"all"}
+        assert scores["n_perturbations"].unique().tolist() == [1]
 
     def test_a_detector_without_disturbed_images_has_no_rows(self):
         curves, scores = frames(made(HAND | {("metadata", "none"): [-1, -1, 1, 1]}))

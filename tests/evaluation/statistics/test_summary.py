@@ -406,7 +406,7 @@ def test_thresholds_of_a_very_sure_detector_can_be_used_again(tmp_path):
     table["logit"] = 30 + table["logit"]
     summary = summarise(table, resamples=20)
     write_csv(summary.metrics, tmp_path / "metrics.csv")
-    written = pd.read_csv(tmp_path / "metrics.csv", float_precision="round_trip").iloc[0]
+    written = pd.read_csv(tmp_path / "metrics.csv").iloc[0]
     test = table[table["split"] == "test"]
     right = (1 / (1 + np.exp(-test["logit"])) > written["threshold_fitted"]) == test["label"]
     assert right.mean() == pytest.approx(written["accuracy_fitted"], abs=0.01)
