@@ -175,7 +175,7 @@ def _measured(rows: pd.DataFrame) -> list[str]:
 
 
 def _placed(rows: pd.DataFrame) -> pd.DataFrame:
-    """One family's rows with `place`, where they stand on its axis, their severity or, where `apart`, one step to the left."""
+    """One family's rows with `place` on its axis: their severity or, of undisturbed rows that are `apart`, left."""
     clean = rows["perturbation"] == _CLEAN
     measured = rows.loc[~clean, "severity"].unique()
     known = rows.loc[clean, "severity"].dropna()
