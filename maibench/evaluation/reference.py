@@ -26,7 +26,7 @@ KEPT = (
     "heatmap.svg",
 )  # fmt: skip
 KEPT_OF_ROBUSTNESS = ("robustness.csv", "robustness_scores.csv", "transfer.csv", "robustness.svg", "transfer.svg")
-KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md", "ablation.svg", "ablation.png")
+KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md", "ablation.svg")
 
 
 def main() -> None:
