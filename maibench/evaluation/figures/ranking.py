@@ -86,6 +86,7 @@ def comparisons(summary: Summary) -> Figure | None:
             axes.errorbar(values[chosen], places[chosen], xerr=bars[:, chosen], **look)
         axes.axvline(0, color=GREY, linewidth=0.8, linestyle=(0, (3, 2)))
         axes.set_xlabel(titles[metric])
+        axes.locator_params(axis="x", nbins=6)
         axes.grid(axis="x")
     grid[0].set_yticks(places, names)
     grid[0].set_ylim(len(rows) - 0.5, -0.5)
