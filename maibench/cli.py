@@ -110,7 +110,7 @@ def report(
     folders: Annotated[
         list[Path], typer.Argument(help="A run's folder; one that holds only predictions/ is enough. Several: merged.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Where the merged report of several folders goes.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the report of several goes. [results/merged]")] = None,
     resamples: Annotated[int | None, typer.Option(min=2, help="Of the bootstrap. [as the run asked, or 1,000]")] = None,
     interval: Annotated[
         str | None, typer.Option(help="bootstrap, bca, or analytic (Wilson, DeLong). [as the run asked, or bootstrap]")

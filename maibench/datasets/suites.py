@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -103,7 +104,9 @@ def _shown_name(text: str) -> str:
     try:
         return parse_perturbation(text).name
     except UnknownPerturbation as error:
+        near = difflib.get_close_matches(text.strip(), suite_names(), n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
         suites = ", ".join(suite_names())
         raise UnknownPerturbation(
-            f"{error}; attacks {known_attacks()}; suites {suites}, or a file that ends in .yaml"
+            f"{error}; attacks {known_attacks()}; suites {suites}{hint}, or a file that ends in .yaml"
         ) from error

@@ -131,12 +131,12 @@ def _read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Of the paths and labels of the evaluated images, whoever scored them, in whatever order."""
+    """Of the evaluated images' paths, labels and generators, whoever scored them, in whatever order."""
     from maibench.evaluation.report import read_evaluated
 
     images = read_evaluated(folder).images
-    pairs = sorted(zip(images["path"].map(str), images["label"].map(int), strict=True))
-    return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+    listed = sorted(zip(images["path"].map(str), images["label"].map(int), images["generator"], strict=True))
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _name(part: Part, parts: list[Part]) -> str:

@@ -125,7 +125,7 @@ def read_predictions(run: Path, keys: dict[str, str] | None = None) -> pd.DataFr
             if wanted is None or note is None or note.key in wanted:
                 frames.append(_read(file))
     if not frames:
-        raise MaibenchError(f"{run}: no predictions there; expected predictions/<detector>/*.parquet")
+        raise MaibenchError(f"{run}: no predictions there; expected predictions/<detector>/*.parquet (Parquet alone)")
     return pd.concat(frames, ignore_index=True)
 
 

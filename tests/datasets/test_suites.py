@@ -144,3 +144,8 @@ def test_named_suites_for_a_report(mine):
     assert list(found) == ["geometry", "mine"]
     assert found["geometry"] == read_suite("geometry").perturbations
     assert found["mine"] == ("jpeg:75", "resize:0.5+jpeg:60", "attack:fgsm:2")
+
+
+def test_a_misspelt_suite():
+    with pytest.raises(MaibenchError, match=r"did you mean 'social'\?"):
+        expand(["socail"])

@@ -90,7 +90,8 @@ def comparisons(summary: Summary) -> Figure | None:
         axes.grid(axis="x")
     grid[0].set_yticks(places, names)
     grid[0].set_ylim(len(rows) - 0.5, -0.5)
-    note = "filled: p < 0.05 after Holm's correction"
+    tested = rows[["p_accuracy_holm", "p_auc_holm"]].notna().any(axis=None)
+    note = "filled: p < 0.05 after Holm's correction" if tested else "not tested: too few sources"
     if len(rows) < total:
         note += f"; {len(rows)} of {total} pairs, all are in comparisons.csv"
     figure.supxlabel(note, fontsize=SMALL, color=GREY)

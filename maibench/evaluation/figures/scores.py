@@ -114,7 +114,8 @@ def risk_coverage(summary: Summary) -> Figure | None:
     axes = figure.subplots()
     for place, _, group in drawn:
         # markers at a few points, each detector's at others
-        axes.plot(group["coverage"], group["accuracy"], **line_style(place), markevery=(0.03 + 0.02 * (place % 8), 0.2))
+        places = (0.03 + 0.02 * (place % 8), 0.2) if len(group) > 1 else None  # a detector that is always as sure
+        axes.plot(group["coverage"], group["accuracy"], **line_style(place), markevery=places, clip_on=len(group) > 1)
     lowest = rows["accuracy"].min()
     axes.set(xlim=(0, 1), ylim=(lowest - 0.05 * (1.02 - lowest), 1.01))
     axes.set(xlabel="share of images answered, surest first", ylabel="accuracy among them")

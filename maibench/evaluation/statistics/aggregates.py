@@ -60,13 +60,16 @@ def over_generators(per_generator: pd.DataFrame) -> pd.DataFrame:
 
 def spread(values: pd.Series) -> dict[str, Any]:
     """n, mean, sd (n - 1 in the denominator; NaN for one value), worst (the least), worst_name and best of values by
-    name, for a metric of which more is better. NaN values do not count; without any, n is 0 and the rest is empty."""
+    name, for a metric of which more is better. NaN values do not count; without any, n is 0 and the rest is empty.
+    worst_name is empty too where several are all alike."""
     values = values.dropna().astype("float64")
     if values.empty:
         return {"n": 0, "mean": math.nan, "sd": math.nan, "worst": math.nan, "worst_name": "", "best": math.nan}
+    worst, best = float(values.min()), float(values.max())
+    alike = len(values) > 1 and worst == best
     return {
-        "n": len(values), "mean": float(values.mean()), "sd": float(values.std(ddof=1)), "worst": float(values.min()),
-        "worst_name": str(values.index[int(values.to_numpy().argmin())]), "best": float(values.max()),
+        "n": len(values), "mean": float(values.mean()), "sd": float(values.std(ddof=1)), "worst": worst,
+        "worst_name": "" if alike else str(values.index[int(values.to_numpy().argmin())]), "best": best,
     }  # fmt: skip
 
 

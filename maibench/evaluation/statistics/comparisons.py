@@ -71,7 +71,7 @@ def notes(comparisons: pd.DataFrame) -> list[str]:
             "at 5 % (Holm over accuracy and AUC of all pairs under one perturbation)"
         )
     if (untested & comparisons["n_sources"].lt(MIN_SOURCES)).any():
-        lines.append(f"no test between detectors that both scored images of fewer than {MIN_SOURCES} sources")
+        lines.append(f"no test where the images that two detectors both scored are of fewer than {MIN_SOURCES} sources")
     if untested.all():
         lines.append("bold: the best of a column")
     return lines

@@ -113,6 +113,10 @@ def robustness_notes(evaluated: Evaluated) -> list[str]:
         answers = {name: logits for (own, name), logits in evaluated.logits.items() if own == detector}
         if failed := [name for name, logits in answers.items() if name != CLEAN and np.isnan(logits).all()]:
             notes.append(f"{detector} scored nothing under {', '.join(failed)}: left out of its robustness.")
+    if len(evaluated.perturbations) > 1:
+        spared = [name for name in evaluated.detectors if {p for own, p in evaluated.logits if own == name} == {CLEAN}]
+        if spared:
+            notes.append(f"{', '.join(spared)}: undisturbed only, as what reads the file does not see its pixels.")
     if names := unchanged(evaluated):
         verb = "changes" if len(names) == 1 else "change"
         notes.append(

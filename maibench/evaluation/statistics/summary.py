@@ -100,6 +100,8 @@ def summarise(
         released=release_dates(evaluated.generators, released),
     )
     summary.notes = write_notes(summary, chosen) + robustness_notes(evaluated)
+    if interval == "analytic" and not intervals["interval"].str.startswith(("Wilson", "DeLong")).any():
+        summary.notes.append("Wilson's and DeLong's intervals need sources of one image each: bootstrap in their place")
     return summary
 
 

@@ -47,8 +47,9 @@ def generator_notes(summary: Summary) -> list[str]:
     lines = ["* = the detector was trained on this generator, by its card"] if marked else []
     if any(row["n_real"] > 2 * row["n_synthetic"] for row in rows):
         lines.append(
-            "per generator: its images against the real ones; where those are many more, accuracy is mostly theirs, "
-            "and per_generator.csv has TPR and balanced accuracy"
+            "per generator: its images against the real ones of their sources where each has one, else against all "
+            "real ones; where those are many more, accuracy is mostly theirs, and per_generator.csv has TPR and "
+            "balanced accuracy"
         )
     return lines
 

@@ -154,7 +154,7 @@ def test_few_sources_and_no_common_images_have_no_test():
     empty = [name for name in row if name.startswith("p_") or name.endswith(("_lo", "_hi"))]
     assert len(empty) == 11 and all(math.isnan(row[name]) for name in empty)
     assert notes(frame) == [
-        "no test between detectors that both scored images of fewer than 10 sources",
+        "no test where the images that two detectors both scored are of fewer than 10 sources",
         "bold: the best of a column",
     ]
     data.logits["a", "none"][:20], data.logits["b", "none"][20:] = np.nan, np.nan

@@ -411,3 +411,12 @@ def test_thresholds_of_a_very_sure_detector_can_be_used_again(tmp_path):
     right = (1 / (1 + np.exp(-test["logit"])) > written["threshold_fitted"]) == test["label"]
     assert right.mean() == pytest.approx(written["accuracy_fitted"], abs=0.01)
     assert written["accuracy_fitted"] > 0.8
+
+
+def test_analytic_intervals_that_there_cannot_be_are_told(predictions):
+    told = "Wilson's and DeLong's intervals need sources of one image each: bootstrap in their place"
+    assert told in summarise(predictions, resamples=20, interval="analytic").notes
+    alone = predictions.assign(source=predictions["path"])
+    summary = summarise(alone, resamples=20, interval="analytic")
+    assert told not in summary.notes
+    assert summary.metrics["interval"].str.startswith("accuracy: Wilson, 180 images; AUC: DeLong, 180 images").all()
