@@ -269,7 +269,8 @@ class TestUnchanged:
         assert unchanged(made(logits)) == ["longest:2048"]
         notes = robustness_notes(made(logits))
         assert notes == [
-            "longest:2048 changes nothing in these images: every detector's logits are the undisturbed ones."
+            "metadata: undisturbed only, as what reads the file does not see its pixels.",
+            "longest:2048 changes nothing in these images: every detector's logits are the undisturbed ones.",
         ]
 
     def test_what_nobody_scored_is_not_called_unchanged(self):
