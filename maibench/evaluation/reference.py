@@ -25,7 +25,10 @@ KEPT = (
     "metrics.csv", "per_generator.csv", "comparisons.csv", "thresholds.csv", "calibration.csv", "table.md", "roc.svg",
     "heatmap.svg",
 )  # fmt: skip
-KEPT_OF_ROBUSTNESS = ("robustness.csv", "robustness_scores.csv", "transfer.csv", "robustness.svg", "transfer.svg")
+KEPT_OF_ROBUSTNESS = (
+    "metrics.csv", "robustness.csv", "robustness_scores.csv", "transfer.csv", "table.md", "robustness.svg",
+    "robustness_dots.svg", "transfer.svg",
+)  # fmt: skip
 KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md", "ablation.svg")
 
 
@@ -57,7 +60,7 @@ def _compare(data: str, name: str, models: str, perturb: str, kept: Path) -> Non
         flags: dict[str, Any] = {"models": models, "data": data, "perturb": perturb, "device": "cpu", "gallery": 0}
         flags["out"] = str(Path(workplace) / "run")
         run = run_comparison(make_config(None, flags, SETTINGS if models == MODELS else []))
-        _copy(run.folder, kept, KEPT if perturb == "none" else (*KEPT, *KEPT_OF_ROBUSTNESS))
+        _copy(run.folder, kept, KEPT if perturb == "none" else KEPT_OF_ROBUSTNESS)
 
 
 def _copy(folder: Path, kept: Path, names: tuple[str, ...]) -> None:
@@ -66,12 +69,17 @@ def _copy(folder: Path, kept: Path, names: tuple[str, ...]) -> None:
             shutil.copyfile(file, kept / file.name)
 
 
+_OF_ROBUSTNESS = ("Robustness", "Accuracy under attack", "AUC under attack")
+
+
 def excerpt(table: str) -> str:
-    """Of a report's table.md the main table, those per generator and of robustness, with the lines under them; of any
-    other the whole."""
+    """What the README has of a report's table.md: the main table and those per generator; of a report of robustness,
+    whose main table is long, what it says of that. Of any other table the whole."""
     first, *parts = table.rstrip("\n").split("\n\n**")
-    quoted = (*GENERATOR_TITLES.values(), "Robustness")
-    return "\n\n**".join([first, *(part for part in parts if part.startswith(quoted))]) + "\n"
+    robust = [part for part in parts if part.startswith(_OF_ROBUSTNESS)]
+    if robust:
+        return "**" + "\n\n**".join(robust) + "\n"
+    return "\n\n**".join([first, *(part for part in parts if part.startswith(tuple(GENERATOR_TITLES.values())))]) + "\n"
 
 
 def quote_table(text: str, name: str, table: str) -> str:
