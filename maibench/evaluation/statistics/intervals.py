@@ -90,7 +90,7 @@ def _rows(judged: _Judged, bootstrap: SourceBootstrap, method: str) -> Iterator[
         values = _values(labels, logits, judged.threshold)
         values |= {metric: float(getattr(ranked[name], metric)[0]) for metric in _RANKED}
         counts = _sources(judged, chosen, bootstrap)
-        text = f"bootstrap of {counts['accuracy'][0]} sources, {bootstrap.resamples} resamples"
+        text = bootstrap.describe(chosen)
         found = _percentiles(drawn[name], counts, text)
         if jackknife is not None:
             left_out = {metric: draws[bootstrap.has(chosen)] for metric, draws in jackknife[name].items()}
