@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-DONE, NOT_CLEAN, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+from maibench.cli_data import data_app
+from maibench.exit_codes import NOT_CLEAN, exit_codes
 
 app = typer.Typer(
     name="maibench",
@@ -21,26 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 front_door = typer.Typer(name="compare.py", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-app.add_typer(data_app, name="data", help="Make data sets.")
-
-
-KEPT = "interrupted; what was scored is kept, the same command goes on from there"
-
-
-@contextlib.contextmanager
-def exit_codes(interrupted: str = KEPT) -> Iterator[None]:
-    """Turn the project's exceptions into one line on stderr and an exit code."""
-    from maibench.errors import MaibenchError
-
-    try:
-        yield
-    except MaibenchError as error:
-        print(f"maibench: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(WRONG_REQUEST) from None
-    except KeyboardInterrupt:
-        print(f"maibench: {interrupted}", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+app.add_typer(data_app, name="data", help="Read, check and make data sets.")
 
 
 @app.command()
@@ -229,39 +209,6 @@ def ablate(
         _say(f"table and figure are in {out}")
         if not clean:
             raise typer.Exit(NOT_CLEAN)
-
-
-@data_app.command()
-def reconstruct(
-    vae: Annotated[
-        str,
-        typer.Option(
-            help="[NAME=]SPEC, comma-separated: nano-sd1.5, nano-sdxl, nano-flux.1, nano-flux.2 (bundled); sd1.5, "
-            "sdxl, flux.1, flux.2 (naming one downloads it); a folder in diffusers' layout; TAEF2's .safetensors file."
-        ),
-    ],
-    data: Annotated[str, typer.Option(help="A SOURCE with real photographs in its train or validation split.")],
-    out: Annotated[Path, typer.Option(help="The folder that receives images/ and manifest.csv.")],
-    each: Annotated[int, typer.Option(min=1, help="Reconstructions of a photograph; the VAEs take turns.")] = 1,
-    most: Annotated[int | None, typer.Option(min=1, help="At most N photographs, evenly spread over the list.")] = None,
-    shrink: Annotated[bool, typer.Option("--shrink", help="Halve photographs first: no trace of JPEG stays.")] = False,
-    size: Annotated[str, typer.Option(help="Pixels a side at most, from the middle; full: whole photographs.")] = "256",
-    split: Annotated[str, typer.Option(help="train, validation, or both; test is never read.")] = "train,validation",
-    batch_size: Annotated[int, typer.Option(min=1, help="Crops of 256 x 256 at once; fewer larger ones.")] = 8,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    store: Annotated[str, typer.Option(help="Both sides as png (uncompressed) or jpeg:QUALITY.")] = "png",
-    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Make all afresh, or only what is missing.")] = False,
-) -> None:
-    """Make pairs of real photographs and their reconstructions through autoencoders, to train on; the same command
-    goes on where it stopped."""
-    with exit_codes("interrupted; what was written is kept, the same command goes on from there"):
-        from maibench.datasets.reconstruct import Request, make_pairs
-        from maibench.terminal import TerminalProgress
-
-        request = Request(vae, data, out, each, most, shrink, size, split, batch_size, device, store)
-        made = make_pairs(request, fresh, TerminalProgress("reconstructing", "photographs"))
-        _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
-        _say(f"train on them: maibench finetune configs/finetune/bailu.yaml --data {out} --out runs/bailu")
 
 
 def main() -> None:

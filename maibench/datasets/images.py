@@ -1,0 +1,45 @@
+"""Where the bytes of listed images lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from maibench.errors import ImageError
+
+
+class Images(Protocol):
+    """The bytes of a data set's images, by their paths in its manifest.
+
+    in_order: True where it can only go forward; reading back costs another pass over the data.
+    """
+
+    in_order: bool
+
+    def read(self, path: str) -> bytes:
+        """The bytes of one image; any thread may ask. Raises ImageError, with the reason in words."""
+        ...
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Be told which images will be read next, in this order; one thread tells, before any of them is read."""
+        ...
+
+
+class FolderImages:
+    """Files below a folder."""
+
+    in_order = False
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str) -> bytes:
+        """The file's bytes. Raises ImageError where it cannot be read."""
+        try:
+            return (self._root / path).read_bytes()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+    def expect(self, paths: Sequence[str]) -> None:
+        """Files can be read in any order."""
