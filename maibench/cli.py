@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maibench.cli_data import data_app
+from maibench.cli_data import COLUMNS, SOURCE, data_app
 from maibench.exit_codes import NOT_CLEAN, exit_codes
 
 app = typer.Typer(
@@ -34,8 +34,9 @@ def compare(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="demo (built in, offline), a folder, or a .csv / .parquet manifest. [demo]")
+        str | None, typer.Option(help=f"{SOURCE} [demo]")
     ] = None,
+    columns: Annotated[str | None, typer.Option(help=COLUMNS)] = None,
     split: Annotated[str | None, typer.Option(help="train, validation or test. [test]")] = None,
     perturb: Annotated[
         str | None,
@@ -70,7 +71,7 @@ def compare(
         from maibench.config import make_config
 
         flags: dict[str, Any] = {
-            "models": models, "data": data, "split": split, "perturb": perturb, "out": out, "engine": engine,
+            "models": models, "data": data, "columns": columns, "split": split, "perturb": perturb, "out": out, "engine": engine,
             "backend": backend, "device": device, "batch_size": batch_size, "workers": workers, "limit": limit,
             "seed": seed, "strict": strict,
         }  # fmt: skip
@@ -167,6 +168,7 @@ def finetune(
     recipe: Annotated[Path, typer.Argument(help="A YAML file, as in configs/finetune/.")],
     out: Annotated[Path, typer.Option(help="The folder that receives weights, card and checkpoints.")],
     data: Annotated[list[str], typer.Option(help="A SOURCE with train and validation splits; may be repeated.")],
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for a value of the recipe.")] = None,
     device: Annotated[str, typer.Option(help="auto or cpu; several devices: accelerate launch -m maibench.")] = "auto",
 ) -> None:
@@ -178,7 +180,7 @@ def finetune(
         from maibench.terminal import TerminalProgress
 
         settings = read_recipe(recipe, set_ or [])
-        train(settings, [open_data(source) for source in data], out, device, TerminalProgress("training", "steps"))
+        train(settings, [open_data(source, columns) for source in data], out, device, TerminalProgress("training", "steps"))
         _say(f"done; compare it with --models {out}")
 
 

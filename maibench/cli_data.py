@@ -12,6 +12,14 @@ from maibench.exit_codes import exit_codes
 
 data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
+SOURCE = (
+    "demo (built in, offline), wild (once imported), a folder, a .csv or .parquet manifest, Parquet files with images in "
+    "them, hf:OWNER/NAME[:CONFIG][@REV], wds:PATTERN."
+)
+COLUMNS = (
+    "Which of the data's columns mean what, where they have other names: image=img,label=is_ai,generator='sdxl' (in "
+    "quotes: for all rows)."
+)
 GOES_ON = "interrupted; what was written is kept, the same command goes on from there"
 
 

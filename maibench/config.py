@@ -66,6 +66,7 @@ class RunConfig(BaseModel):
     """Everything that decides what a comparison computes.
 
     models: SPECs or LABEL=SPECs, in the order of the table's rows. options: {label: {option: value}} for detectors.
+    columns: which columns of the data mean what, where they have other names (image=img,label=is_fake).
     resamples, interval: of the confidence intervals ("analytic": Wilson's and DeLong's where every source is a single
     image). table: how the tables of the report look; figures: whether it has any; gallery: images of each kind in its
     gallery, 0 for none; evidence: whether with maps of what spoke for a detector's answer. max_pixels: larger images
@@ -76,6 +77,7 @@ class RunConfig(BaseModel):
 
     models: list[str] = Field(min_length=1)
     data: str = "demo"
+    columns: str = ""
     split: Literal["train", "validation", "test"] = "test"
     perturb: list[str] = ["none"]
     out: str | None = None

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def demo_manifest(cache: Path | None = None) -> Manifest:
     if not (folder / "manifest.csv").is_file():
         _make(folder)
     manifest = read_manifest(folder / "manifest.csv")
-    return Manifest(manifest.rows, manifest.root, "demo")
+    return replace(manifest, name="demo")
 
 
 def cache_folder() -> Path:

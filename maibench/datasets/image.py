@@ -11,7 +11,6 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,20 +49,12 @@ class ImageFile:
     image_id: str
 
 
-def read_file(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> ImageFile:
-    """Read one listed image's bytes and header.
-
-    Raises ImageError, with the reason in words, when it is missing, empty, not an image, or larger than `max_pixels`.
-    """
-    try:
-        data = (root / path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
-    return parse_file(path, data, max_pixels)
-
-
 def parse_file(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> ImageFile:
-    """The same as `read_file` for bytes that are already here."""
+    """An image's header, from its bytes.
+
+    Raises ImageError, with the reason in words, when there are none, when they are not an image, or one larger than
+    `max_pixels`.
+    """
     if not data:
         raise ImageError("the file is empty (0 bytes)")
     with _open(data) as image:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from maibench.datasets.image import MAX_PIXELS, ImageFile, parse_file
+from maibench.datasets.images import FolderImages, Images
 from maibench.errors import MaibenchError
 
 REQUIRED = ("path", "label", "generator")
@@ -26,20 +30,29 @@ _LISTED = ("path", "label", "generator", "source", "split", "image_id", "n_bytes
 class Manifest:
     """A list of images.
 
-    rows: a frame with the columns of DESIGN.md section 7, checked, in its original order. root: the folder that `path`
-    is relative to. name: a short name for folders and titles.
+    rows: a frame with the columns of DESIGN.md section 7, checked, in its original order. root: the folder that the
+    data lies in. name: a short name for folders and titles. images: where the bytes are; by default files whose `path`
+    is relative to `root`.
     """
 
     rows: pd.DataFrame
     root: Path
     name: str
+    images: Images = None  # type: ignore[assignment]  # filled in below
+
+    def __post_init__(self) -> None:
+        if self.images is None:
+            object.__setattr__(self, "images", FolderImages(self.root))
 
     @classmethod
-    def from_frame(cls, rows: pd.DataFrame, root: Path, name: str, where: str = "the manifest") -> Manifest:
+    def from_frame(
+        cls, rows: pd.DataFrame, root: Path, name: str, where: str = "the manifest", images: Images | None = None
+    ) -> Manifest:
         """Check `rows` and fill in what may be absent (`split`: all "test").
 
-        Raises MaibenchError for a missing column, a label outside {0, 1}, an unknown split, a path that is listed
-        twice or leaves `root` (also through a symbolic link), or an empty list.
+        images: where they do not lie in files of their own; `path` is then a name and nothing more. Raises
+        MaibenchError for a missing column, a label outside {0, 1}, an unknown split, a path that is listed twice or
+        leaves `root` (also through a symbolic link), one image with two labels, or an empty list.
         """
         missing = [column for column in REQUIRED if column not in rows.columns]
         if missing:
@@ -58,11 +71,14 @@ class Manifest:
         repeated = rows["path"][rows["path"].duplicated()]
         if len(repeated):
             raise MaibenchError(f"{where}: the path '{repeated.iloc[0]}' is listed twice; a path is a row's key")
+        _check_one_label(rows, where)
         if "source" in rows:
             rows["source"] = rows["source"].astype("string").fillna("").astype(str)
         root = root.resolve()
-        check_inside(root, rows["path"].tolist(), where)
-        return cls(rows, root, name)
+        if images is None:
+            images = FolderImages(root)
+            check_inside(root, rows["path"], where)
+        return cls(rows, root, name, images)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -78,6 +94,14 @@ class Manifest:
     def has_sources(self) -> bool:
         """Whether the list says which images come from one photo, prompt or collection."""
         return "source" in self.rows and bool((self.rows["source"] != "").all())
+
+    def read(self, path: str, max_pixels: int = MAX_PIXELS) -> ImageFile:
+        """One listed image's bytes and header; any thread may ask.
+
+        Raises ImageError, with the reason in words, when it is missing, empty, not an image, or larger than
+        `max_pixels`.
+        """
+        return parse_file(path, self.images.read(path), max_pixels)
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in order; the frame's index is their position in the list."""
@@ -102,25 +126,46 @@ def check_generators(names: Iterable[str], where: str) -> None:
         )
 
 
-def check_inside(root: Path, paths: list[str], where: str) -> None:
+def check_inside(root: Path, paths: Sequence[str] | pd.Series, where: str) -> None:
     """Raise MaibenchError when a path leaves `root`: absolute, by "..", or through a symbolic link."""
+    given = pa.array(paths, pa.large_string())
+    if not len(given):
+        return
+    for wrong, why in (
+        (pc.match_substring(given, "\0"), "holds a null byte; no file can have that name"),
+        (pc.match_substring_regex(given, r"^/|(^|/)\.{0,2}$"), ""),
+    ):
+        if pc.any(wrong).as_py():
+            raise _outside(root, given.filter(wrong)[0].as_py(), where, why)
     real_root = os.path.realpath(root)
-    inside: dict[str, bool] = {}
-    for path in paths:
-        if "\0" in path:
-            raise MaibenchError(f"{where}: the path {path!r} holds a null byte; no file can have that name")
-        folder, name = os.path.split(path)
-        if folder not in inside:
-            inside[folder] = _lies_inside(os.path.join(real_root, folder), real_root)
-        full = os.path.join(real_root, path)
-        leaves = os.path.isabs(path) or not inside[folder] or name in ("", ".", "..")
-        if not leaves and os.path.islink(full):
-            leaves = not _lies_inside(full, real_root)
-        if leaves:
-            raise MaibenchError(
-                f"{where}: the path '{path}' leaves the data set's folder {root}; list images inside it, "
-                "or move the manifest to a folder above them"
-            )
+    above = pc.replace_substring_regex(given, r"[^/]*$", "")
+    for folder in pc.unique(above).to_pylist():
+        place = os.path.join(real_root, folder)
+        leads_out = {""} if not _lies_inside(place, real_root) else _links_out_of(place, real_root)
+        if leads_out:
+            listed = given.filter(pc.equal(above, folder)).to_pylist()
+            named = listed if "" in leads_out else [path for path in listed if path[len(folder) :] in leads_out]
+            if named:
+                raise _outside(root, named[0], where)
+
+
+def _links_out_of(folder: str, real_root: str) -> set[str]:
+    """The names of the symbolic links in a folder that lead out of the data set's."""
+    try:
+        with os.scandir(folder) as entries:  # one call a folder: a million files are not looked at one by one
+            links = [entry.name for entry in entries if entry.is_symlink()]
+    except OSError:  # not there, or not ours to list: nothing can be read from it either
+        return set()
+    return {name for name in links if not _lies_inside(os.path.join(folder, name), real_root)}
+
+
+def _outside(root: Path, path: str, where: str, why: str = "") -> MaibenchError:
+    if why:
+        return MaibenchError(f"{where}: the path {path!r} {why}")
+    return MaibenchError(
+        f"{where}: the path '{path}' leaves the data set's folder {root}; list images inside it, "
+        "or move the manifest to a folder above them"
+    )
 
 
 def _lies_inside(path: str, real_root: str) -> bool:
@@ -156,6 +201,20 @@ def _check_real(rows: pd.DataFrame, where: str) -> None:
         raise MaibenchError(
             f"{where}: row {row + 1} has label {rows['label'].iloc[row]} and generator "
             f"'{rows['generator'].iloc[row]}'; label 0 goes with the generator 'real', and only it"
+        )
+
+
+def _check_one_label(rows: pd.DataFrame, where: str) -> None:
+    """Raise MaibenchError where the same bytes are called real in one row and synthetic in another."""
+    if "image_id" not in rows:
+        return
+    known = rows.loc[rows["image_id"].notna() & (rows["image_id"] != ""), ["image_id", "label"]].drop_duplicates()
+    twice = known["image_id"][known["image_id"].duplicated()]
+    if len(twice):
+        first, second = rows["path"][rows["image_id"] == twice.iloc[0]].iloc[[0, -1]]
+        raise MaibenchError(
+            f"{where}: '{first}' and '{second}' are one image (image_id {str(twice.iloc[0])[:16]}) with two labels; "
+            "take the wrong one out"
         )
 
 

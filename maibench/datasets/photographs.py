@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.errors import ImageError, MaibenchError
 
@@ -37,7 +37,7 @@ class Cut:
 
         Raises ImageError, with the reason in words, for one that is unreadable, too small or too large.
         """
-        pixels = decode(read_file(manifest.root, path).data)
+        pixels = decode(manifest.read(path).data)
         if self.shrink:
             pixels = _halved(pixels)
         sides = [min(self.size or side, side) // self.factor * self.factor for side in pixels.shape[:2]]

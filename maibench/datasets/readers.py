@@ -1,4 +1,4 @@
-"""Open a SOURCE: `demo`, a folder, a CSV or Parquet manifest."""
+"""Open a SOURCE: `demo`, `wild`, a folder, a CSV or Parquet manifest, Parquet with images, `hf:...`, `wds:...`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from maibench.datasets.image import EXTENSIONS
 from maibench.datasets.manifest import SPLITS, Manifest, check_inside
@@ -14,27 +15,82 @@ from maibench.errors import MaibenchError
 REAL_FOLDERS = frozenset({"real", "0_real", "nature", "reals", "0"})
 SYNTHETIC_FOLDERS = frozenset({"1_fake", "ai", "fake", "synthetic", "1"})
 """Folder names that say the class and no generator: the generator is then the folder above, if that has a name."""
+_IMAGE_COLUMNS = frozenset({"image", "img", "picture", "image_bytes", "bytes", "jpg", "jpeg", "png", "webp"})
 
 
-def open_data(source: str) -> Manifest:
+def open_data(source: str, columns: str = "") -> Manifest:
     """Return the manifest of a SOURCE.
 
-    Raises MaibenchError when there is nothing of that name, when it holds no images, or when a row is wrong.
+    columns: which of its columns mean what, where they have other names (`parse_columns`). Raises MaibenchError when
+    there is nothing of that name, when it holds no images, or when a row is wrong.
     """
+    kind, colon, rest = source.partition(":")
+    if colon and kind == "hf":
+        from maibench.datasets.hub_data import open_hub
+
+        return open_hub(rest, columns)
+    if colon and kind == "wds":
+        from maibench.datasets.shards import open_shards
+
+        return open_shards(rest, columns)
+    path = Path(source).expanduser()
+    if columns and (source in ("demo", "wild") or (path.is_dir() and not _tables(path))):
+        raise MaibenchError(f"--columns {columns}: '{source}' has no columns to be named; leave it out")
     if source == "demo":
         from maibench.datasets.demo import demo_manifest
 
         return demo_manifest()
-    path = Path(source).expanduser()
+    if source == "wild":
+        from maibench.datasets.wild import open_wild
+
+        return open_wild()
     if path.is_dir():
-        listed = [path / name for name in ("manifest.parquet", "manifest.csv") if (path / name).is_file()]
-        return read_manifest(listed[0]) if listed else read_folder(path)
+        tables = _tables(path)
+        return _open_tables(tables, path, columns) if tables else read_folder(path)
     if path.is_file():
-        return read_manifest(path)
-    raise MaibenchError(f"no data at '{source}': give 'demo', a folder of images, or a .csv or .parquet manifest")
+        return _open_tables([path], path, columns)
+    raise MaibenchError(
+        f"no data at '{source}': give 'demo', a folder of images, a .csv or .parquet manifest, Parquet files with "
+        "images in them, hf:OWNER/NAME, or wds:PATTERN"
+    )
 
 
-def read_manifest(file: Path) -> Manifest:
+def _tables(folder: Path) -> list[Path]:
+    """What a folder is listed in: its manifest, else the Parquet files that its images lie in."""
+    for name in ("manifest.parquet", "manifest.csv"):
+        if (folder / name).is_file():
+            return [folder / name]
+    files = [*sorted(folder.glob("*.parquet")), *sorted(folder.glob("data/*.parquet"))]
+    return [file for file in files if not file.name.startswith(".")]
+
+
+def _open_tables(files: list[Path], source: Path, columns: str) -> Manifest:
+    if files[0].suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        try:
+            schema = pq.read_schema(files[0])
+        except (OSError, ValueError) as error:
+            raise MaibenchError(f"{files[0]}: cannot be read as a manifest: {error}") from error
+        if {"shard", "offset"} <= set(schema.names):
+            from maibench.datasets.shards import open_packed
+
+            return open_packed(files[0].parent)
+        if len(files) > 1 or "image=" in columns or any(map(_holds_images, schema)):
+            from maibench.datasets.embedded import open_embedded
+
+            return open_embedded(files, _name(source), columns)
+    return read_manifest(files[0], columns)
+
+
+def _holds_images(field: pa.Field) -> bool:
+    if pa.types.is_struct(field.type):
+        return field.type.get_field_index("bytes") >= 0
+    is_binary = pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    return is_binary and field.name.lower() in _IMAGE_COLUMNS
+
+
+def read_manifest(file: Path, columns: str = "") -> Manifest:
     """Read a CSV or Parquet manifest; its paths are relative to the folder that it lies in."""
     try:
         if file.suffix == ".parquet":
@@ -46,8 +102,19 @@ def read_manifest(file: Path) -> Manifest:
             raise MaibenchError(f"{file}: a manifest is a .csv or a .parquet file")
     except (OSError, ValueError) as error:
         raise MaibenchError(f"{file}: cannot be read as a manifest: {error}") from error
-    name = Path(os.path.abspath(file.parent)).name if file.stem == "manifest" else file.stem
-    return Manifest.from_frame(rows, file.parent, name, where=str(file))
+    if columns:
+        from maibench.datasets.columns import parse_columns
+
+        rows = parse_columns(columns).rows(rows, str(file))
+    return Manifest.from_frame(rows, file.parent, _name(file), where=str(file))
+
+
+def _name(path: Path) -> str:
+    """What a data set is called: after its file, or its folder where the file is called manifest."""
+    if path.is_dir() or path.stem == "manifest":
+        path = Path(os.path.abspath(path if path.is_dir() else path.parent))
+        return path.name
+    return path.stem
 
 
 def read_folder(folder: Path) -> Manifest:

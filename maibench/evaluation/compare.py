@@ -124,7 +124,7 @@ def _open(config: RunConfig, detectors: dict[str, Detector], progress: Progress)
     perturbations = _perturbations(config.perturb, detectors)
     if config.data == "demo":
         progress.say("opening the demo (made on first use, under a minute)")
-    manifest = open_data(config.data)
+    manifest = open_data(config.data, config.columns)
     if not any(manifest.rows["split"] == config.split):
         there = ", ".join(sorted(set(manifest.rows["split"])))
         raise MaibenchError(f"{config.data}: has no images of split '{config.split}'; it has: {there}")
@@ -177,7 +177,7 @@ def _draw_gallery(
     keys = {entry.label: entry.store.key for entry in entries}
     each, maps = config.gallery, config.evidence
     make_gallery(
-        folder, read_evaluated(folder), manifest.root, able, keys, each, maps, config.max_pixels, progress=progress
+        folder, read_evaluated(folder), manifest, able, keys, each, maps, config.max_pixels, progress=progress
     )
 
 

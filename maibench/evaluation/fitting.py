@@ -42,7 +42,7 @@ def fit_detector(
         Job(start, records[start : start + _BATCH], [none], {label: detector})
         for start in range(0, len(records), _BATCH)
     )
-    for job, images in stream(manifest.root, jobs, workers, max_pixels):
+    for job, images in stream(manifest, jobs, workers, max_pixels):
         for row, image in zip(job.rows, images, strict=True):
             item = image.items.get((label, "none"))
             if item is not None and not isinstance(item, Failure):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from maibench.datasets.image import MAX_PIXELS, Pixels, decode, read_file
-from maibench.datasets.manifest import check_inside
+from maibench.datasets.image import MAX_PIXELS, ImageFile, Pixels, decode
+from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import parse_perturbation
-from maibench.errors import DiskError, ImageError, MaibenchError
+from maibench.errors import DiskError, ImageError
 from maibench.evaluation.picks import Pick, select
 from maibench.evaluation.statistics.evaluated import Evaluated
 from maibench.files import make_folder, remove_parts, write_text, write_whole
@@ -38,7 +38,7 @@ _PICTURE = re.compile(r"[0-9a-f]{16}(-\d+)?\.jpg")
 def make_gallery(
     folder: Path,
     evaluated: Evaluated,
-    root: Path,
+    manifest: Manifest,
     detectors: Mapping[str, Detector],
     keys: Mapping[str, str],
     each: int = 4,
@@ -48,9 +48,9 @@ def make_gallery(
 ) -> bool:
     """Draw the gallery of a run into folder/gallery: gallery.json and the pictures that it names.
 
-    root: the folder that the images' paths are relative to. detectors: by label, those that can score. keys: what
-    names each one's computation (the key of its predictions). each: as for `select`; 0 removes the gallery. evidence:
-    also draw maps of the detectors that an image was picked for.
+    manifest: of the data set that was scored. detectors: by label, those that can score. keys: what names each one's
+    computation (the key of its predictions). each: as for `select`; 0 removes the gallery. evidence: also draw maps of
+    the detectors that an image was picked for.
     Returns whether anything was drawn: what is there stays when neither picks, keys nor settings changed.
     gallery.json is replaced in one step, after all pictures that it names. An image that cannot be read any more stays
     in the list, without pictures and with the reason; so does one that a detector cannot explain. Raises DiskError.
@@ -65,11 +65,12 @@ def make_gallery(
     settings = [_VERSION, evaluated.shown, each, evidence, max_pixels, SIDE, QUALITY]
     facts = [settings, [asdict(pick) for pick in picks], {name: keys.get(name, "") for name in detectors}]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    images = _Images(root, evaluated.shown, max_pixels)
+    images = _Images(manifest, evaluated.shown, max_pixels)
     if _is_current(folder, key, images):
         return False
     if picks:
         progress.say(f"drawing the gallery: {len(picks)} images" + (" with evidence maps" if evidence else ""))
+    images.keep([pick.path for pick in picks])
     make_folder(place)
     method = caution = None
     explained: dict[int, dict[str, Any]] = {}
@@ -88,16 +89,25 @@ def make_gallery(
 class _Images:
     """The pictures as the detectors saw them."""
 
-    def __init__(self, root: Path, shown: str, max_pixels: int) -> None:
-        self.root, self.perturbation, self.max_pixels = root, parse_perturbation(shown), max_pixels
+    def __init__(self, manifest: Manifest, shown: str, max_pixels: int) -> None:
+        self.manifest, self.perturbation, self.max_pixels = manifest, parse_perturbation(shown), max_pixels
+        self._place = {path: place for place, path in enumerate(manifest.rows["path"])}
+        self._files: dict[str, ImageFile] = {}
+
+    def keep(self, paths: Sequence[str]) -> None:
+        """Read these files once, in the order of the list, and keep them: they are looked at several times."""
+        listed = sorted({path for path in paths if path in self._place}, key=self._place.__getitem__)
+        self.manifest.images.expect(listed)
+        for path in listed:
+            self.problem(path)
 
     def read(self, path: str) -> Pixels:
-        """uint8 (h, w, 3); raises ImageError where it cannot be read, or lies outside the data set's folder."""
-        try:
-            check_inside(self.root, [path], "the predictions")
-        except MaibenchError as error:
-            raise ImageError(str(error)) from error
-        file = read_file(self.root, path, self.max_pixels)
+        """uint8 (h, w, 3); raises ImageError where it cannot be read, or is not one of the data set's."""
+        if path not in self._place:
+            raise ImageError("the data set does not list it")
+        if path not in self._files:
+            self._files[path] = self.manifest.read(path, self.max_pixels)
+        file = self._files[path]
         return self.perturbation(decode(file.data), file.image_id)
 
     def problem(self, path: str) -> str:

@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.image import ImageFile, decode, read_file
+from maibench.datasets.image import ImageFile, decode
+from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
 from maibench.evaluation.attacks import Attack
@@ -75,10 +75,10 @@ def applies(detector: Detector, perturbation: Disturbance) -> bool:
     return detector.reads == "pixels" or perturbation.name == "none"
 
 
-def load(root: Path, row: Row, max_pixels: int) -> Loaded:
+def load(manifest: Manifest, row: Row, max_pixels: int) -> Loaded:
     """Read and decode one image; what fails is told, never raised."""
     try:
-        file = read_file(root, row["path"], max_pixels)
+        file = manifest.read(row["path"], max_pixels)
         return Loaded(file.image_id, file, decode(file.data))
     except ImageError as error:
         listed = row.get("image_id")  # NaN where the list leaves it empty
@@ -127,7 +127,9 @@ def _preprocess(detector: Detector, image: Any) -> Any:
         return Failure(f"preprocess raised {type(error).__name__}: {error}")
 
 
-def stream(root: Path, jobs: Iterator[Job], workers: int, max_pixels: int) -> Iterator[tuple[Job, list[Prepared]]]:
+def stream(
+    manifest: Manifest, jobs: Iterator[Job], workers: int, max_pixels: int
+) -> Iterator[tuple[Job, list[Prepared]]]:
     """Yield each job with its prepared images, in order, while the next ones are being prepared. A job of many
     perturbations comes in pieces, one after the other, each a job of some of them; its images are decoded once."""
     waiting: deque[tuple[Job, list[Future[Prepared]]]] = deque()
@@ -135,7 +137,8 @@ def stream(root: Path, jobs: Iterator[Job], workers: int, max_pixels: int) -> It
         try:
             for job in jobs:
                 # what waits for an image in the pool stands behind it in the queue, so that it never waits in vain
-                images = [pool.submit(load, root, row, max_pixels) for row in job.rows]
+                manifest.images.expect([row["path"] for row in job.rows])
+                images = [pool.submit(load, manifest, row, max_pixels) for row in job.rows]
                 for piece in _pieces(job):
                     rows = zip(images, job.rows, strict=True)
                     waiting.append((piece, [pool.submit(_prepare, image, row, piece) for image, row in rows]))

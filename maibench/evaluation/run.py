@@ -61,7 +61,7 @@ def check_same_request(folder: Path, run: dict[str, Any], identity: dict[str, An
             raise MaibenchError(f"{folder}: holds files but no run of maibench; choose another folder with --out")
         return
     before = run.get("config", {})
-    changed = [key for key in identity if before.get(key) != identity[key]]
+    changed = [key for key in identity if before.get(key, identity[key]) != identity[key]]
     if changed and not fresh:
         key = changed[0]
         raise MaibenchError(

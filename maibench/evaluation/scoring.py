@@ -96,7 +96,7 @@ def score(
     by_label = {entry.label: entry for entry in entries}
     is_timed = [not any(isinstance(p, Attack) for p in perturbations) for _, perturbations in plan.batches]
     try:
-        for job, images in stream(plan.manifest.root, _jobs(plan, entries, advance), workers, max_pixels):
+        for job, images in stream(plan.manifest, _jobs(plan, entries, advance), workers, max_pixels):
             for label in job.detectors:
                 writers[label].collect(*_score_batch(by_label[label], job, images))
                 if job.is_last:

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from maibench.datasets.autoencoders import ARCHITECTURES, build_autoencoder, save_autoencoder
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import open_data
 
@@ -31,7 +31,7 @@ def load_photographs(manifest: Manifest) -> list[np.ndarray]:
     """The real training photographs of a manifest, uint8 height x width x 3."""
     rows = manifest.split("train")
     paths = rows.loc[rows["label"] == 0, "path"]
-    return [decode(read_file(manifest.root, path).data) for path in paths]
+    return [decode(manifest.read(path).data) for path in paths]
 
 
 def random_batch(photographs: list[np.ndarray], size: int, rng: random.Random) -> torch.Tensor:

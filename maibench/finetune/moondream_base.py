@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.questions import CLASSES, Example, make_example
 from maibench.datasets.readers import open_data
@@ -304,7 +304,7 @@ def _photographs(manifests: list[Manifest], split: str) -> list[Pixels]:
         rows = manifest.split(split)
         for path in rows["path"][rows["label"] == 0]:
             try:
-                pixels = decode(read_file(manifest.root, path).data)
+                pixels = decode(manifest.read(path).data)
             except ImageError:  # real collections hold some that do not decode
                 continue
             if min(pixels.shape[:2]) >= 128:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest, collections_of
 from maibench.errors import ImageError, MaibenchError
 
@@ -60,7 +60,7 @@ class SampleSource:
     ) -> None:
         self.skipped: dict[str, str] = {}
         self._known = {} if pictures is None else pictures
-        self._images: list[tuple[Path, str, Pixels | None]] = []
+        self._images: list[tuple[Manifest, str, Pixels | None]] = []
         generators: dict[str, list[int]] = defaultdict(list)
         collections: dict[str, list[int]] = defaultdict(list)
         pairs: dict[tuple[int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -79,7 +79,7 @@ class SampleSource:
                 self.shared += int((used & is_shared).sum())
                 used &= ~is_shared
             rows: list[dict[str, Any]] = listed[used].to_dict("records")  # type: ignore[assignment]
-            for row, index in zip(rows, self._add(manifest.root, rows, smallest, workers, memory), strict=True):
+            for row, index in zip(rows, self._add(manifest, rows, smallest, workers, memory), strict=True):
                 if index is None:
                     continue
                 pair = row.get("pair")
@@ -145,17 +145,17 @@ class SampleSource:
         return samples[:size]
 
     def _add(
-        self, root: Path, rows: list[dict[str, Any]], smallest: int, workers: int, memory: int
+        self, manifest: Manifest, rows: list[dict[str, Any]], smallest: int, workers: int, memory: int
     ) -> list[int | None]:
         """Where each row's image stands in the list; None where it is skipped."""
         kept = sum(pixels.nbytes for _, _, pixels in self._images if pixels is not None)
 
         def read(row: dict[str, Any]) -> Pixels | str | None:
-            pixels = self._known.get((root, row["path"]))
+            pixels = self._known.get((manifest.root, row["path"]))
             if pixels is not None and min(pixels.shape[:2]) >= smallest:
                 return pixels
             try:
-                file = read_file(root, row["path"])
+                file = manifest.read(row["path"])
                 if min(file.width, file.height) < smallest:
                     return f"smaller than {smallest} pixels a side"
                 return _middle(decode(file.data)) if kept < memory else None
@@ -166,26 +166,35 @@ class SampleSource:
         with ThreadPoolExecutor(workers) as pool:
             for start in range(0, len(rows), 64):
                 window = rows[start : start + 64]
+                paths = [row["path"] for row in window]
+                manifest.images.expect([path for path in paths if (manifest.root, path) not in self._known])
                 for row, found in zip(window, pool.map(read, window), strict=True):
                     if isinstance(found, str):
                         self.skipped[row["path"]] = found
                         places.append(None)
                         continue
+                    if found is None and manifest.images.in_order:
+                        raise MaibenchError(
+                            f"'{manifest.name}' can only be read forward and is larger than the {memory / 1e9:.0f} GB "
+                            "of pixels that are kept; make it a local one first: maibench data pack SOURCE --out FOLDER"
+                        )
                     if found is not None:
                         kept += found.nbytes
-                        self._known[root, row["path"]] = found
-                    self._images.append((root, row["path"], found))
+                        self._known[manifest.root, row["path"]] = found
+                    self._images.append((manifest, row["path"], found))
                     places.append(len(self._images) - 1)
         return places
 
     def _pixels(self, index: int) -> Pixels:
-        root, path, pixels = self._images[index]
+        manifest, path, pixels = self._images[index]
         if pixels is not None:
             return pixels
         try:
-            return _middle(decode(read_file(root, path).data))
+            return _middle(decode(manifest.read(path).data))
         except ImageError as error:
-            raise ImageError(f"{root / path}: {error}; mend it, or take its row out of the manifest") from error
+            raise ImageError(
+                f"{manifest.root / path}: {error}; mend it, or take its row out of the manifest"
+            ) from error
 
 
 class Urn:

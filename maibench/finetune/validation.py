@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest, collections_of
 from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.statistics.metrics import accuracy, auc
@@ -133,7 +133,7 @@ def _read(
     name: str, groups: list[tuple[Manifest, pd.DataFrame]], detector: Detector, most: int | None, workers: int
 ) -> ValidationSplit:
     listed = [
-        (manifest.root, path, label)
+        (manifest, path, label)
         for manifest, rows in groups
         for path, label in zip(rows["path"], rows["label"], strict=True)
     ]
@@ -141,12 +141,15 @@ def _read(
         chosen = np.sort(np.random.default_rng(0).permutation(len(listed))[:most])
         listed = [listed[index] for index in chosen]
 
-    def read(place: tuple) -> Any:
+    def read(listed: tuple[Manifest, str, int]) -> Any:
+        manifest, path, _ = listed
         try:
-            return detector.preprocess(decode(read_file(*place[:2]).data))
+            return detector.preprocess(decode(manifest.read(path).data))
         except ImageError:
             return None
 
+    for manifest, _ in groups:
+        manifest.images.expect([path for its, path, _ in listed if its is manifest])
     with ThreadPoolExecutor(workers) as pool:
         items = list(pool.map(read, listed))
     usable = [index for index, item in enumerate(items) if item is not None]

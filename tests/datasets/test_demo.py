@@ -13,7 +13,7 @@ import skimage.data
 from maibench.datasets import autoencoders, demo
 from maibench.datasets.autoencoders import ARCHITECTURES
 from maibench.datasets.demo import UNSEEN, cache_folder, demo_manifest
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import SPLITS, Manifest
 from maibench.datasets.readers import open_data
 from maibench.errors import MaibenchError
@@ -69,14 +69,14 @@ class TestContents:
 class TestFiles:
     def test_are_what_the_manifest_says(self, manifest, rows):
         for row in rows.sample(20, random_state=0).itertuples():
-            file = read_file(manifest.root, row.path)
+            file = manifest.read(row.path)
             facts = (file.image_id, file.width, file.height, file.format, len(file.data))
             assert facts == (row.image_id, row.width, row.height, row.format, row.n_bytes)
             assert min(decode(file.data).shape[:2]) >= 200
 
     def test_nothing_but_the_pixels_tells_real_from_synthetic(self, manifest, rows):
         # with every fact constant, no classifier of the metadata can do better than chance
-        files = [read_file(manifest.root, path) for path in rows["path"]]
+        files = [manifest.read(path) for path in rows["path"]]
         assert len({tuple(describe(file)) for file in files}) == 1
         assert len({file.data[:41] for file in files}) == 1  # signature, IHDR, and the length and name of the next
         assert rows[["width", "height", "format", "n_bytes"]].drop_duplicates().shape == (1, 4)

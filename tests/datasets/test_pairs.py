@@ -14,7 +14,7 @@ from PIL import Image
 
 from maibench.datasets import autoencoders, roundtrip
 from maibench.datasets.autoencoders import FACTOR, build_autoencoder, load_autoencoder, save_autoencoder
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.pairs import Crop, grid, write_pairs
 from maibench.datasets.roundtrip import reconstruct
@@ -93,7 +93,7 @@ class TestWritePairs:
 
     def test_the_listed_facts_are_those_of_the_files(self, written):
         for row in written.rows.itertuples():
-            file = read_file(written.root, row.path)
+            file = written.read(row.path)
             facts = (file.image_id, file.width, file.height, file.format, len(file.data))
             assert facts == (row.image_id, row.width, row.height, row.format, row.n_bytes)
             assert row.image_id == hashlib.sha256((written.root / row.path).read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from maibench.datasets.image import EXTENSIONS, decode, read_file
+from maibench.datasets.image import EXTENSIONS, decode
 from maibench.datasets.readers import open_data, read_folder
 from maibench.errors import MaibenchError
 
@@ -83,7 +83,7 @@ class TestFolder:
     def test_rows_can_be_read(self, image_folder):
         data = open_data(str(image_folder(["real/a.png", "gen/b.jpg"])))
         for row in data.rows.itertuples():
-            file = read_file(data.root, row.path)
+            file = data.read(row.path)
             assert len(file.data) == row.n_bytes
             assert decode(file.data).shape == (16, 24, 3)
 
@@ -201,7 +201,7 @@ class TestManifest:
         monkeypatch.chdir(tmp_path)
         data = open_data(os.path.relpath(csv))
         assert data.root == csv.parent.resolve()
-        assert decode(read_file(data.root, data.rows["path"][0]).data).shape == (80, 96, 3)
+        assert decode(data.read(data.rows["path"][0]).data).shape == (80, 96, 3)
 
     def test_home_is_expanded(self, data_set, monkeypatch):
         csv = data_set()

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from maibench.datasets import reconstruct as module
 from maibench.datasets import roundtrip
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.readers import open_data
 from maibench.datasets.reconstruct import Request, Summary, make_pairs
 from maibench.datasets.taef2 import Taef2
@@ -81,8 +81,8 @@ class TestContents:
             assert set(pair["split"]) == {photo.split}
             assert set(pair["licence"].fillna("")) == {"CC0" if photo.split == "train" else ""}
             assert set(pair["n_bytes"].diff().dropna()) == {0}
-            real, synthetic = (decode(read_file(made.root, path).data) for path in pair.sort_values("label")["path"])
-            whole = decode(read_file(given.root, photo.path).data)
+            real, synthetic = (decode(made.read(path).data) for path in pair.sort_values("label")["path"])
+            whole = decode(given.read(photo.path).data)
             np.testing.assert_array_equal(real, whole[:80, :96])
             [again] = roundtrip.reconstruct(model, [real])
             assert np.abs(again.astype(int) - synthetic).max() <= 1  # another batch may round otherwise

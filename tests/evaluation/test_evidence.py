@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from maibench import Card, Detector, load_detector
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.readers import read_manifest
 from maibench.errors import ImageError
 from maibench.evaluation.evidence import (
@@ -198,9 +198,9 @@ def test_maps_of_half_synthetic_images_tell_the_halves_apart(demo_cache):
     detector = load_detector("bailu")
     areas = []
     for index, row in enumerate(rows[rows["label"] == 1].iloc[::16].to_dict("records")):
-        pixels = decode(read_file(manifest.root, real[row["pair"]]).data).copy()
+        pixels = decode(manifest.read(real[row["pair"]]).data).copy()
         half = np.s_[:, :100] if index % 2 else np.s_[:100]
-        pixels[half] = decode(read_file(manifest.root, row["path"]).data)[half]
+        pixels[half] = decode(manifest.read(row["path"]).data)[half]
         truth = np.zeros((8, 8), dtype=int)
         truth[np.s_[:, :4] if index % 2 else np.s_[:4]] = 1
         areas.append(roc_auc_score(truth.ravel(), evidence_map(detector, pixels, 8).values.ravel()))

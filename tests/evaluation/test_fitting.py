@@ -30,10 +30,9 @@ def test_fitted_to_the_training_split_alone(fit, data_set):
     file = data_set(n_real=6, n_synthetic=6, splits=("train", "test"))
     whole = fit(file)
     expected = load_detector("metadata")
-    rows = open_data(str(file)).split("train")
-    from maibench.datasets.image import read_file
-
-    features = [expected.preprocess(read_file(file.parent, path)).numpy() for path in rows["path"]]
+    manifest = open_data(str(file))
+    rows = manifest.split("train")
+    features = [expected.preprocess(manifest.read(path)).numpy() for path in rows["path"]]
     expected.fit(np.stack(features), rows["label"].to_numpy())
     for name, tensor in expected.state_dict().items():
         np.testing.assert_array_equal(whole.state_dict()[name].numpy(), tensor.numpy())

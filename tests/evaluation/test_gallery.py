@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from maibench import Card, Detector, load_detector
+from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import read_manifest
 from maibench.evaluation import evidence
 from maibench.evaluation.gallery import make_gallery
@@ -98,18 +99,18 @@ def data(data_set, tmp_path):
     images = evaluated(
         rows["label"].tolist(), rows["path"].tolist(), one=[1, 2, 3, 4, 5, 6], two=[-1, -2, -3, -4, -5, -6]
     )
-    return images, manifest.root
+    return images, manifest
 
 
 @pytest.fixture
 def draw(data, tmp_path):
     """Draw a gallery into tmp_path/run; returns whether it was drawn."""
-    images, root = data
+    images, manifest = data
 
-    def call(detectors=None, images=images, each=2, **options):
+    def call(detectors=None, images=images, each=2, manifest=manifest, **options):
         detectors = {"one": Contrast(), "two": Contrast()} if detectors is None else detectors
         keys = dict.fromkeys(detectors, options.pop("key", "k"))
-        return make_gallery(tmp_path / "run", images, root, detectors, keys, each, **options)
+        return make_gallery(tmp_path / "run", images, manifest, detectors, keys, each, **options)
 
     return call
 
@@ -142,7 +143,7 @@ def test_every_item_has_its_pictures_scores_and_reasons(draw, tmp_path):
 
 def test_thumbnails_are_small_and_named_by_no_text_of_the_data(draw, tmp_path, data, write_image):
     path = data[0].images["path"].iloc[-1]
-    write_image(data[1] / path, (700, 350))
+    write_image(data[1].root / path, (700, 350))
     draw(evidence=True)
     for name in pictures(tmp_path):
         with Image.open(tmp_path / "run" / name) as image:
@@ -189,12 +190,12 @@ def test_none_asked_for_removes_the_gallery(draw, tmp_path):
 
 def test_an_image_that_is_gone_stays_in_the_list_with_the_reason(draw, tmp_path, data):
     path = data[0].images["path"].iloc[-1]
-    (data[1] / path).rename(tmp_path / "elsewhere.png")
+    (data[1].root / path).rename(tmp_path / "elsewhere.png")
     assert draw()
     item = next(item for item in listed(tmp_path) if item["path"] == path)
     assert item["thumbnail"] is None and "cannot be read" in item["error"] and item["evidence"] == {}
     assert not draw()
-    (tmp_path / "elsewhere.png").rename(data[1] / path)
+    (tmp_path / "elsewhere.png").rename(data[1].root / path)
     assert draw()
     assert all(item["thumbnail"] for item in listed(tmp_path))
 
@@ -203,13 +204,14 @@ def test_nothing_outside_the_data_s_folder_is_read(draw, tmp_path, write_image):
     write_image(tmp_path / "secret.png")
     draw(images=evaluated([0], ["../secret.png"], one=[1]))
     [item] = listed(tmp_path)
-    assert item["thumbnail"] is None and "leaves the data set's folder" in item["error"]
+    assert item["thumbnail"] is None and "does not list it" in item["error"]
 
 
 def test_text_of_the_data_stays_text(draw, tmp_path, data, write_image):
     path = "<script>alert(1)</script>.png".replace("/", "")
-    write_image(data[1] / path)
-    draw(images=evaluated([0], [path], one=[1]))
+    write_image(data[1].root / path)
+    rows = pd.DataFrame({"path": [path], "label": [0], "generator": ["real"]})
+    draw(images=evaluated([0], [path], one=[1]), manifest=Manifest.from_frame(rows, data[1].root, "other"))
     [item] = listed(tmp_path)
     assert item["path"] == path and item["thumbnail"]
 
@@ -228,7 +230,7 @@ def test_a_detector_without_scores_here_is_left_out(draw, tmp_path):
 
 def test_costly_maps_are_kept_for_the_strongest_cases(draw, tmp_path, monkeypatch, data):
     detector = load_detector("bailu")
-    pixels = np.asarray(Image.open(data[1] / data[0].images["path"].iloc[0]))
+    pixels = np.asarray(Image.open(data[1].root / data[0].images["path"].iloc[0]))
     one_map = evidence.map_cost(evidence.pass_cost(detector, pixels), pixels, evidence.MOST_CELLS)
     monkeypatch.setitem(evidence.PER_GALLERY, "cpu", 1.5 * one_map)
     images = evaluated(data[0].labels.tolist(), data[0].images["path"].tolist(), one=[1, 2, 3, 4, 5, 6])
@@ -271,8 +273,8 @@ def test_finding_out_what_a_map_costs_is_charged(draw, tmp_path, monkeypatch, da
 
     paths = data[0].images["path"].tolist()
     for number, path in enumerate(paths):
-        write_image(data[1] / path, (100 + number, 100))
-    pixels = np.asarray(Image.open(data[1] / paths[0]).convert("RGB"))
+        write_image(data[1].root / path, (100 + number, 100))
+    pixels = np.asarray(Image.open(data[1].root / paths[0]).convert("RGB"))
     one_pass = evidence.pass_cost(Costly(), pixels)
     assert one_pass > 0
     passes.clear()

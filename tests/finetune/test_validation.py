@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score, roc_curve
 from torch import Tensor
 
-from maibench.datasets.image import decode, read_file
+from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import read_manifest
 from maibench.errors import MaibenchError
@@ -82,7 +82,7 @@ def test_logits_are_those_of_one_image_at_a_time_in_the_manifests_order(data_set
     manifest = read_manifest(data_set(tmp_path, n_real=10, n_synthetic=10, splits=("validation",)))
     with torch.inference_mode():
         alone = [
-            float(detector(detector.preprocess(decode(read_file(tmp_path, path).data))[None]))
+            float(detector(detector.preprocess(decode(manifest.read(path).data))[None]))
             for path in manifest.rows["path"]
         ]
     assert read_validation(manifest, detector).logits(detector) == pytest.approx(np.array(alone), abs=1e-4)

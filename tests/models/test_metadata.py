@@ -5,14 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from maibench.datasets.image import read_file
+from maibench.datasets.image import parse_file
 from maibench.errors import MaibenchError
 from maibench.models.metadata import NAMES, Metadata, describe
 from maibench.models.weights import load_weights, save_weights
 
 
 def features_of(detector, files):
-    return np.stack([detector.preprocess(read_file(file.parent, file.name)).numpy() for file in files])
+    return np.stack([detector.preprocess(parse_file(file.name, file.read_bytes())).numpy() for file in files])
 
 
 def logits_of(detector, files):
@@ -73,7 +73,7 @@ def test_describe_reads_the_header(tmp_path, write_image):
     )
     png = write_image(tmp_path / "a.png", (128, 64))
     facts = {
-        name: dict(zip(NAMES, describe(read_file(file.parent, file.name)), strict=True))
+        name: dict(zip(NAMES, describe(parse_file(file.name, file.read_bytes())), strict=True))
         for name, file in {"plain": plain, "rich": rich, "png": png}.items()
     }
     with Image.open(plain) as opened:
