@@ -71,9 +71,9 @@ def compare(
         from maibench.config import make_config
 
         flags: dict[str, Any] = {
-            "models": models, "data": data, "columns": columns, "split": split, "perturb": perturb, "out": out, "engine": engine,
-            "backend": backend, "device": device, "batch_size": batch_size, "workers": workers, "limit": limit,
-            "seed": seed, "strict": strict,
+            "models": models, "data": data, "columns": columns, "split": split, "perturb": perturb, "out": out,
+            "engine": engine, "backend": backend, "device": device, "batch_size": batch_size, "workers": workers,
+            "limit": limit, "seed": seed, "strict": strict,
         }  # fmt: skip
         settings = make_config(config, flags, set_ or [])
         from maibench.evaluation.compare import run_comparison
@@ -180,7 +180,8 @@ def finetune(
         from maibench.terminal import TerminalProgress
 
         settings = read_recipe(recipe, set_ or [])
-        train(settings, [open_data(source, columns) for source in data], out, device, TerminalProgress("training", "steps"))
+        manifests = [open_data(source, columns) for source in data]
+        train(settings, manifests, out, device, TerminalProgress("training", "steps"))
         _say(f"done; compare it with --models {out}")
 
 
@@ -226,10 +227,10 @@ def compare_main() -> None:
 def _show_summary(folder: Path, summary: Any, table: Any = None) -> None:
     from rich.console import Console
 
-    from maibench.evaluation.run import read_run
+    from maibench.evaluation.report import run_of
     from maibench.evaluation.tables.report_tables import style_of, terminal
 
-    run = read_run(folder)
+    run = run_of(folder)
     Console().print(terminal(summary, run, style_of(run, table)))
     _say(f"tables, figures and the page are in {folder} (open report.html)")
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from maibench.exit_codes import exit_codes
+from maibench.exit_codes import NOT_CLEAN, exit_codes
 
 data_app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 SOURCE = (
-    "demo (built in, offline), wild (once imported), a folder, a .csv or .parquet manifest, Parquet files with images in "
-    "them, hf:OWNER/NAME[:CONFIG][@REV], wds:PATTERN."
+    "demo (built in, offline), wild (once imported), a folder, a .csv or .parquet manifest, Parquet files with images, "
+    "hf:OWNER/NAME[:CONFIG][@REV], wds:PATTERN."
 )
 COLUMNS = (
     "Which of the data's columns mean what, where they have other names: image=img,label=is_ai,generator='sdxl' (in "
@@ -54,6 +55,184 @@ def reconstruct(
         made = make_pairs(request, fresh, TerminalProgress("reconstructing", "photographs"))
         _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
         _say(f"train on them: maibench finetune configs/finetune/bailu.yaml --data {out} --out runs/bailu")
+
+
+@data_app.command()
+def audit(
+    source: Annotated[str | None, typer.Argument(help=SOURCE)] = None,
+    data: Annotated[str | None, typer.Option(help="The same as SOURCE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Receives audit.html and the rest. [results/audit-<data>]")] = None,
+    split: Annotated[str, typer.Option(help="all, train, validation or test.")] = "all",
+    parts: Annotated[
+        str, typer.Option(help="files (format, size, compression), leaks (between splits), history, balance.")
+    ] = "files,leaks,history,balance",
+    limit: Annotated[int | None, typer.Option(min=1, help="At most N images, drawn at random.")] = None,
+    embed: Annotated[
+        str, typer.Option(help="Look-alikes by features too: timm:ARCH, siglip:NAME or a folder with weights.")
+    ] = "",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 where labels leak, or splits share images.")
+    ] = False,
+    limit_auc: Annotated[
+        float, typer.Option(min=0.5, max=1, help="Of --strict: what metadata may tell, by the interval's lower end.")
+    ] = 0.65,
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that read images. [one a core]")] = None,
+    device: Annotated[str, typer.Option(help="Of --embed: auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw and the folds.")] = 0,
+) -> None:
+    """What gives the labels of a data set away, what its splits share: lights, tables, pictures, what to do."""
+    with exit_codes(GOES_ON):
+        from rich.console import Console
+
+        from maibench.evaluation.audit.audit import Request, parse_parts
+        from maibench.evaluation.audit.command import audit_source
+        from maibench.evaluation.audit.shown import terminal
+        from maibench.terminal import TerminalProgress
+
+        request = Request(parse_parts(parts), split, limit, seed, limit_auc, embed, device, workers)
+        progress = TerminalProgress("auditing", "images")
+        command = ["maibench", *sys.argv[1:]]
+        found, folder = audit_source(source, data, request, out, columns, command, progress)
+        Console().print(terminal(found))
+        _say(f"the audit is in {folder} (open audit.html)")
+    if strict and not found.strict.passed:
+        raise typer.Exit(NOT_CLEAN)
+
+
+@data_app.command("list")
+def list_(pattern: Annotated[str, typer.Argument(help="Only names that match, as in 'open*'.")] = "*") -> None:
+    """List the public data sets that are known here: what they are, how many images, licence, what they come as."""
+    with exit_codes():
+        from rich.console import Console
+
+        from maibench.datasets.card_listing import list_cards
+
+        Console().print(list_cards(pattern))
+
+
+@data_app.command()
+def show(
+    name: Annotated[str | None, typer.Argument(help="A name of `maibench data list`.")] = None,
+    card: Annotated[Path | None, typer.Option(help="A card of your own, FILE.yaml.")] = None,
+) -> None:
+    """Print a data set's card: where it is, licence, folders, known problems, how to read it, how to cite it."""
+    with exit_codes():
+        from rich.console import Console
+
+        from maibench.datasets.card_listing import show_card
+        from maibench.datasets.cards import find_card
+
+        Console().print(show_card(find_card(name, card)))
+
+
+@data_app.command("import")
+def import_(
+    name: Annotated[str | None, typer.Argument(help="A name of `maibench data list`.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="The folder that it was unpacked in.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The manifest [FOLDER/manifest.parquet]; for wild the folder of its images.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most N images of a generator in a split.")] = None,
+    card: Annotated[Path | None, typer.Option(help="A card of your own, FILE.yaml.")] = None,
+    copies: Annotated[
+        list[Path] | None, typer.Option(help="wild: a folder with git copies of its repositories; may be repeated.")
+    ] = None,
+    fetch: Annotated[str | None, typer.Option(help="wild: download what is missing, by git or raw.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace a manifest that is there.")] = False,
+) -> None:
+    """List a data set that lies here in its own folders, as its card says; or collect the data set wild."""
+    with exit_codes(GOES_ON):
+        from rich.console import Console
+
+        from maibench.datasets.card_import import check_request, import_folder
+        from maibench.datasets.card_listing import show_counts
+        from maibench.datasets.cards import find_card
+
+        found = find_card(name, card)
+        check_request(found, from_, bool(copies or fetch))
+        if from_ is not None:
+            done = import_folder(found, from_, out, limit, fresh)
+            Console().print(show_counts(done))
+            _say(f"{len(done.manifest.rows):,} images are listed in {done.file}; read them with --data {done.file}")
+            return
+        from maibench.datasets.wild import import_wild
+        from maibench.terminal import TerminalProgress
+
+        collected = import_wild(copies or [], fetch, out, TerminalProgress("collecting", "images"))
+        _say(collected.described())
+    if not collected.complete:
+        raise typer.Exit(NOT_CLEAN)
+
+
+@data_app.command()
+def match(
+    source: Annotated[str, typer.Argument(help=SOURCE)],
+    out: Annotated[Path, typer.Option(help="The folder that receives images/, manifest.csv and audit/.")],
+    size: Annotated[int, typer.Option(help="Pixels a side, from the middle; smaller images are left out.")] = 256,
+    store: Annotated[str, typer.Option(help="jpeg, or png (uncompressed: not even content shows in bytes).")] = "jpeg",
+    quality: Annotated[str, typer.Option(help="Of JPEG: lowest-highest, drawn alike for both classes.")] = "75-95",
+    subsampling: Annotated[str, typer.Option(help="Of JPEG: some of 4:4:4, 4:2:2, 4:2:0.")] = "4:2:0,4:4:4",
+    balance: Annotated[
+        bool, typer.Option("--balance", help="As many real as synthetic images in every split.", show_default=False)
+    ] = False,
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads. [one a core]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Make all afresh, or only what is missing.")] = False,
+) -> None:
+    """Derive a data set in which labels cannot be told from format, size and quality; with the audit before and after.
+    The same command goes on where it stopped."""
+    with exit_codes(GOES_ON):
+        import os
+
+        from maibench.config import split_list
+        from maibench.datasets.match import Recipe, parse_quality
+        from maibench.datasets.match import match as make
+        from maibench.datasets.readers import open_data
+        from maibench.evaluation.audit.before_after import audit_both
+        from maibench.evaluation.tables.formats import markdown_table
+        from maibench.terminal import TerminalProgress
+
+        recipe = Recipe(size, store, parse_quality(quality), tuple(split_list(subsampling)), balance, seed)
+        manifest = open_data(source, columns)
+        progress = TerminalProgress("matching", "images")
+        threads = workers or os.cpu_count() or 1
+        made = make(manifest, out, recipe, threads, fresh, shlex.join(["maibench", *sys.argv[1:]]), progress)
+        _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
+        auditing = TerminalProgress("auditing", "images")
+        print(markdown_table(audit_both(manifest, open_data(str(out)), out, seed, threads, sys.argv, auditing)))
+
+
+@data_app.command()
+def split(
+    source: Annotated[str, typer.Argument(help=SOURCE)],
+    out: Annotated[Path, typer.Option(help="The new manifest, .csv or .parquet, in the data's folder or above it.")],
+    shares: Annotated[str, typer.Option(help="Of train, validation and test.")] = "0.7,0.15,0.15",
+    hold_out: Annotated[str, typer.Option(help="Generators that come in the test split alone, with a comma.")] = "",
+    near: Annotated[
+        bool, typer.Option("--near", help="Read all images; keep near-duplicates on one side.", show_default=False)
+    ] = False,
+    keep: Annotated[
+        Path | None, typer.Option(help="A manifest whose sources keep their splits: for data that grew in the middle.")
+    ] = None,
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds, other splits.")] = 0,
+) -> None:
+    """Split a data set by source, every generator in the same shares; a source keeps its split when images are
+    added at the end of the list (--keep: anywhere)."""
+    with exit_codes(GOES_ON):
+        from maibench.config import split_list
+        from maibench.datasets.readers import open_data
+        from maibench.datasets.split import parse_shares, write_split
+        from maibench.terminal import TerminalProgress
+
+        manifest, progress = open_data(source, columns), TerminalProgress("comparing", "images")
+        made = write_split(manifest, out, parse_shares(shares), seed, split_list(hold_out), near, keep, progress)
+        print(made.counts.to_string())
+        for line in made.described():
+            _say(line)
+        _say(f"use it with --data {out}")
 
 
 def _say(text: str) -> None:

@@ -69,7 +69,8 @@ class RunConfig(BaseModel):
     columns: which columns of the data mean what, where they have other names (image=img,label=is_fake).
     resamples, interval: of the confidence intervals ("analytic": Wilson's and DeLong's where every source is a single
     image). table: how the tables of the report look; figures: whether it has any; gallery: images of each kind in its
-    gallery, 0 for none; evidence: whether with maps of what spoke for a detector's answer. max_pixels: larger images
+    gallery, 0 for none; evidence: whether with maps of what spoke for a detector's answer. audit: whether the files of
+    the scored images are audited. max_pixels: larger images
     become failed rows. workers: threads that decode and preprocess (None: one a core).
     """
 
@@ -94,6 +95,7 @@ class RunConfig(BaseModel):
     figures: bool = True
     gallery: int = Field(4, ge=0)
     evidence: bool = True
+    audit: bool = True
     max_pixels: int = Field(100_000_000, ge=1)
     options: dict[str, dict[str, Any]] = {}
     table: TableConfig = TableConfig()
@@ -112,6 +114,7 @@ class RunConfig(BaseModel):
             "figures",
             "gallery",
             "evidence",
+            "audit",
         }
         return self.model_dump(mode="json", exclude=free)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maibench.errors import MaibenchError
+from maibench.evaluation.audit.comparison import red_findings
 from maibench.evaluation.run import read_run
 from maibench.evaluation.statistics.evaluated import Evaluated, as_arrays, choose
 from maibench.evaluation.statistics.frames import Summary, write_csv
@@ -27,7 +28,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     from maibench.evaluation.page.page import write_page
     from maibench.evaluation.tables.report_tables import latex, markdown, style_of
 
-    run = _run_of(folder)
+    run = run_of(folder)
     summary = summarise_folder(folder, run, settings or {})
     style = style_of(run, (settings or {}).get("table"))
     make_folder(folder)
@@ -65,15 +66,18 @@ def summarise_folder(folder: Path, run: dict[str, Any], settings: dict[str, Any]
 
 def read_evaluated(folder: Path) -> Evaluated:
     """What the detectors said of the evaluated images of a folder. Raises MaibenchError without predictions."""
-    run = _run_of(folder)
+    run = run_of(folder)
     split = choose(read_predictions(folder, _keys(run)), (run.get("config") or {}).get("split"))
     return as_arrays(split, {name: known.trained_on for name, known in _facts(run, {}).items()})
 
 
-def _run_of(folder: Path) -> dict[str, Any]:
+def run_of(folder: Path) -> dict[str, Any]:
+    """The folder's run.json, `{}` where there is none, and `audit`: what an audit beside it is red in, where it is.
+    Raises MaibenchError."""
     if not folder.is_dir():
         raise MaibenchError(f"{folder}: no such folder; give one that 'maibench compare' wrote")
-    return read_run(folder)
+    red = red_findings(folder)
+    return read_run(folder) | ({"audit": red} if red else {})
 
 
 def _keys(run: dict[str, Any]) -> dict[str, str] | None:

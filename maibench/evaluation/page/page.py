@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maibench.evaluation.page.blocks import Section
 from maibench.evaluation.page.curves import curves
 from maibench.evaluation.page.sections import sections
 from maibench.evaluation.tables.formats import Cell, one_line
@@ -20,6 +21,7 @@ from maibench.files import make_folder, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
     from maibench.config import TableConfig
     from maibench.evaluation.statistics.frames import Summary
@@ -36,26 +38,37 @@ def write_page(summary: Summary, run: dict, folder: str | Path, style: TableConf
     Raises MaibenchError for an SVG under the name of a figure that holds anything else, and for a gallery that cannot
     be read.
     """
-    from jinja2.utils import htmlsafe_json_dumps
-    from markupsafe import Markup
-
     folder, style = Path(folder), style or style_of(run)
     # of the summary as it is: a detector has the colour of its place there in every figure
     data, summary = curves(summary), arranged(summary, style)
-    script = _asset("report.js")
-    template = _environment().get_template("report.html.j2")
-    text = template.render(
-        headline=headline(summary, run),
-        command=shlex.join(str(word) for word in run.get("command") or []),
-        sections=sections(summary, run, folder, data, style),
-        disclaimer=DISCLAIMER,
-        style=Markup(_asset("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        data=htmlsafe_json_dumps(data, allow_nan=False, separators=(",", ":")),
-    )
-    path = folder / "report.html"
+    command = shlex.join(str(word) for word in run.get("command") or [])
+    found = sections(summary, run, folder, data, style)
     make_folder(folder)
+    return write_sections(folder / "report.html", headline(summary, run), found, DISCLAIMER, command, data)
+
+
+def write_sections(
+    path: Path, headline: str, sections: list[Section], disclaimer: str, command: str = "", data: dict | None = None
+) -> Path:
+    """Write a page of these sections to `path` and return it; `data`: what its curves are drawn from."""
+    from jinja2.utils import htmlsafe_json_dumps
+    from markupsafe import Markup
+
+    script = _asset("report.js")
+    text = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            headline=headline,
+            command=command,
+            sections=sections,
+            disclaimer=disclaimer,
+            style=Markup(_asset("report.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+            data=htmlsafe_json_dumps(data or {}, allow_nan=False, separators=(",", ":")),
+        )
+    )
     # a path of the data may hold what UTF-8 has not
     write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
     return path
@@ -82,6 +95,14 @@ def sort_key(cell: Cell) -> float | None:
     return float(number[1].replace(",", "").replace("−", "-")) * _UNITS.get(number[2], 1.0)
 
 
+def with_code(text: str) -> Markup:
+    """A text whose commands stand between backticks; everything in it is escaped."""
+    from markupsafe import Markup
+
+    pieces = one_line(text).split("`")
+    return Markup().join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(pieces))
+
+
 def _environment() -> Environment:
     import jinja2
 
@@ -93,7 +114,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(heat=heat, sort_key=sort_key)
-    environment.filters["one_line"] = one_line
+    environment.filters.update(one_line=one_line, with_code=with_code)
     return environment
 
 

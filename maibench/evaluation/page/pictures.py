@@ -38,10 +38,14 @@ def inline_svg(svg: str, prefix: str) -> str:
 
 def data_uri(file: Path) -> str:
     """A JPEG, PNG or WebP as a data URI; raises ValueError for anything else, whatever its name ends in."""
-    content = file.read_bytes()
+    return data_uri_of(file.read_bytes(), file.name)
+
+
+def data_uri_of(content: bytes, name: str) -> str:
+    """The same for bytes that are already here; `name` is said where they are something else."""
     kind = next((kind for start, kind in _KINDS if content.startswith(start)), None)
     if kind is None:
-        raise ValueError(f"{file.name} is no JPEG, PNG or WebP")
+        raise ValueError(f"{name} is no JPEG, PNG or WebP")
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

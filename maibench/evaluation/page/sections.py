@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maibench.errors import MaibenchError
+from maibench.evaluation.audit.write import read_audit
 from maibench.evaluation.figures import FIGURES, Picture
+from maibench.evaluation.page.audit import report_blocks
+from maibench.evaluation.page.blocks import Block, Section
 from maibench.evaluation.page.curves import counts_table
 from maibench.evaluation.page.gallery import gallery
 from maibench.evaluation.page.pictures import data_uri, inline_svg
@@ -47,34 +48,11 @@ _PROVENANCE = (
 )
 
 
-@dataclass(frozen=True)
-class Block:
-    """A part of a section: which macro of the template shows it, what of, its title and the lines under it.
-
-    kind: "grid" or "shaded" (a Table), "pair" (blocks side by side), "fold" (blocks that its title opens), "figure",
-    "lines", or one of the parts that exist once: "roc", "gallery", "cards", "facts".
-    """
-
-    kind: str
-    content: Any
-    title: str = ""
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading of the page with its anchor; without blocks it is left out."""
-
-    name: str
-    title: str
-    blocks: list[Block] = field(default_factory=list)
-
-
 def sections(summary: Summary, run: dict, folder: Path, data: dict, style: TableConfig) -> list[Section]:
     """The page's sections in its order, without those that have nothing to show; `data`: what `curves` gave,
     `style`: of the tables.
 
-    Raises MaibenchError for a figure that maibench did not draw, and for a gallery that cannot be read.
+    Raises MaibenchError for a figure that maibench did not draw, and for a gallery or an audit that cannot be read.
     """
     tables, pictures = {item.key: item for item in paper_tables(summary, run, style)}, _Pictures(folder)
     shots = gallery(folder, detectors(summary))
@@ -130,6 +108,7 @@ def sections(summary: Summary, run: dict, folder: Path, data: dict, style: Table
         Section("reported", "Reported and measured", grids("reported")),
         Section("cost", "Cost", pictures("cost")),
         Section("gallery", "Gallery", [Block("gallery", shots)] if shots else []),
+        Section("audit", "Data audit", report_blocks(audit) if (audit := read_audit(folder)) else []),
         Section("more", "More", [*grids(*tables), *pictures(*pictures.left)]),
         Section("detectors", "Detectors", [Block("cards", cards)] if cards else []),
         Section(

@@ -170,7 +170,7 @@ legend = generator_notes
 
 
 def remarks(summary: Summary, run: dict, style: TableConfig = PLAIN) -> list[str]:
-    """The lines under the main table: thresholds, intervals, what was asked, the summary's notes."""
+    """The lines under the main table: thresholds, intervals, a red audit, what was asked, the summary's notes."""
     rows = main_rows(summary)
     names = shown_columns(rows, style)
     lines = []
@@ -186,7 +186,7 @@ def remarks(summary: Summary, run: dict, style: TableConfig = PLAIN) -> list[str
     methods = list(dict.fromkeys(row["interval"] for row in rows if not is_empty(row["accuracy_lo"])))
     if methods and style.intervals:
         lines.append(f"in square brackets, 95 % intervals{_methods(methods)}")
-    return lines + _asked(run) + list(summary.notes)
+    return lines + _audited(run) + _asked(run) + list(summary.notes)
 
 
 def _methods(texts: list[str]) -> str:
@@ -195,6 +195,12 @@ def _methods(texts: list[str]) -> str:
     if not any(": " in text for text in texts):
         return ": " + "; ".join(texts)
     return " (" + ") or (".join(text.replace(": none: ", ": none, ") for text in texts) + ")"
+
+
+def _audited(run: dict) -> list[str]:
+    """That the data's audit is red."""
+    red = run.get("audit")
+    return [f"the audit of the data is red, see audit.json before these numbers are trusted: {', '.join(red)}"] if red else []
 
 
 def _asked(run: dict) -> list[str]:

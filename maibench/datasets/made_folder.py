@@ -1,0 +1,129 @@
+"""The folder of a data set while it is made: what was asked for, what is done, what is missing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from maibench.errors import MaibenchError
+from maibench.files import PART, disk_error, make_folder, remove_parts, write_text, write_whole
+
+MANIFEST, NOTES, IMAGES = "manifest.csv", ".windows", "images"
+
+
+class MadeFolder:
+    """A file of facts, images/, a note for each window of images that is done, and at the end manifest.csv in the
+    place of the notes.
+
+    facts: the file's name, another for each command. Raises MaibenchError where `path` cannot be written or holds
+    something that this command did not make, which is never touched.
+    """
+
+    def __init__(self, path: Path, facts: str) -> None:
+        make_folder(path)
+        self.path, self._file = path, path / facts
+        self.facts = self._read()
+        if not self.facts and any(not found.name.startswith(PART) for found in path.iterdir()):
+            raise MaibenchError(f"{path}: holds files that were not made by this command; choose another --out")
+
+    def refuse_another(self, asked: dict[str, Any]) -> None:
+        """Raise MaibenchError where the folder holds what another command asked for."""
+        before = self.facts["asked"] if self.facts else asked
+        for key in asked:
+            if before.get(key) != asked[key]:
+                raise MaibenchError(
+                    f"{self.path}: holds the images of another command ({key} was {before.get(key)!r}, now "
+                    f"{asked[key]!r}); choose another folder with --out, or replace it with --fresh"
+                )
+
+    def clear(self) -> None:
+        """Remove what was made."""
+        try:
+            (self.path / MANIFEST).unlink(missing_ok=True)
+            for name in (NOTES, IMAGES):
+                if (self.path / name).is_dir():
+                    shutil.rmtree(self.path / name)
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        self.facts = {}
+
+    def begin(self, asked: dict[str, Any], **explained: Any) -> None:
+        """Write down what is asked for, unless it is gone on with. explained: facts that change nothing."""
+        remove_parts(self.path)
+        if not self.facts:
+            self.facts = {"asked": asked, **explained}
+            self._write()
+        make_folder(self.path / NOTES)
+        make_folder(self.path / IMAGES)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The facts that `finish` was given, where all is there."""
+        file = self.path / MANIFEST
+        if "made" not in self.facts or not file.is_file():
+            return None
+        if not self._are_there(pd.read_csv(file, usecols=["path", "n_bytes"]).to_dict("records")):
+            return None
+        shutil.rmtree(self.path / NOTES, ignore_errors=True)
+        return self.facts["made"]
+
+    def has(self, window: int) -> bool:
+        """Whether a window is done, and all that it wrote is there."""
+        file = self._note(window)
+        return file.is_file() and self._are_there(json.loads(file.read_text(encoding="utf-8"))["rows"])
+
+    def note(self, window: int, rows: list[dict[Any, Any]], left_out: dict[str, str]) -> None:
+        """Write down that a window is done: the rows that it wrote, and {path: why} of the images left out."""
+        write_text(self._note(window), json.dumps({"rows": rows, "left_out": left_out}))
+
+    def noted(self, windows: int) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The rows of so many windows, and {path: why} of what was left out.
+
+        Raises MaibenchError where none of them wrote anything.
+        """
+        notes = [json.loads(self._note(window).read_text(encoding="utf-8")) for window in range(windows)]
+        rows = pd.DataFrame([row for note in notes for row in note["rows"]])
+        left_out = {path: reason for note in notes for path, reason in note["left_out"].items()}
+        if rows.empty:
+            path, reason = next(iter(left_out.items()))
+            raise MaibenchError(f"none of the {len(left_out)} images can be used; the first is {path}: {reason}")
+        return rows, left_out
+
+    def finish(self, rows: pd.DataFrame, made: dict[str, Any]) -> None:
+        """Write the manifest of these rows, and the facts of what was made, in the place of the notes."""
+        self.facts["made"] = made
+        self._write()
+        write_whole(self.path / MANIFEST, lambda part: rows.to_csv(part, index=False))
+        shutil.rmtree(self.path / NOTES, ignore_errors=True)
+
+    def _note(self, window: int) -> Path:
+        return self.path / NOTES / f"{window:06d}.json"
+
+    def _are_there(self, rows: list[dict[Any, Any]]) -> bool:
+        """Whether every file is there and whole; one of another size is removed, so that it is made again."""
+        whole = True
+        for row in rows:
+            file = self.path / row["path"]
+            if not file.is_file():
+                whole = False
+            elif file.stat().st_size != row["n_bytes"]:
+                file.unlink()
+                whole = False
+        return whole
+
+    def _read(self) -> dict[str, Any]:
+        if not self._file.is_file():
+            return {}
+        try:
+            facts = json.loads(self._file.read_text(encoding="utf-8"))
+            facts["asked"].items()
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise MaibenchError(f"{self._file}: is not what this command writes; choose another --out") from error
+        return facts
+
+    def _write(self) -> None:
+        write_text(self._file, json.dumps(self.facts, indent=2) + "\n")

@@ -1,0 +1,247 @@
+"""An audit from the request to what was found: what gives the labels of a data set away, what its splits share."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import maibench
+from maibench.datasets.image import MAX_PIXELS
+from maibench.datasets.manifest import SPLITS, Manifest
+from maibench.errors import MaibenchError
+from maibench.evaluation.audit.measure import Measured, drawn, measure
+from maibench.evaluation.audit.parts import Finding, Part
+from maibench.progress import Progress
+
+PARTS = ("files", "leaks", "history", "balance")
+"""What a user can ask for; a comparison looks at "ids", the leaks that show without a look at the pixels, instead."""
+LIMIT_AUC = 0.65
+"""Where the lower bound of what the files' metadata tell of the labels exceeds it, the data set fails `--strict`."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is audited and how. parts: of PARTS. split: one of the manifest's, or "all". limit: at most so many images,
+    drawn at random with `seed`. limit_auc: see LIMIT_AUC. embed: whose features compare images besides their hashes
+    ("" for none). workers: threads that read images (None: one a core)."""
+
+    parts: tuple[str, ...] = PARTS
+    split: str = "all"
+    limit: int | None = None
+    seed: int = 0
+    limit_auc: float = LIMIT_AUC
+    embed: str = ""
+    device: str = "auto"
+    workers: int | None = None
+    max_pixels: int = MAX_PIXELS
+    made_by: str = "data audit"
+
+    def identity(self) -> dict[str, Any]:
+        """What decides what is found, as JSON holds it."""
+        free = ("device", "workers", "max_pixels")
+        facts = {name: value for name, value in asdict(self).items() if name not in free}
+        return facts | {"parts": list(self.parts), "maibench": maibench.__version__}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a data set passes `--strict`; why: what it fails by, in words. unjudged: what was not looked at, or could
+    not be measured: a pass says nothing of it."""
+
+    passed: bool
+    why: list[str] = field(default_factory=list)
+    unjudged: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found. data: which images were audited. failures: those that could not be read (LISTED of measure
+    and `error`). notes: what has to be known to read it."""
+
+    data: dict[str, Any]
+    parts: list[Part]
+    strict: Verdict
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [finding for part in self.parts for finding in part.findings]
+
+
+@dataclass(frozen=True)
+class _Material:
+    """What the parts are made of."""
+
+    manifest: Manifest
+    measured: Measured
+    request: Request
+    embeddings: Any = None
+
+
+def run_audit(
+    manifest: Manifest, request: Request, folder: Path | None = None, progress: Progress | None = None
+) -> Audit:
+    """Audit a data set.
+
+    folder: where the facts of the images are kept, so that a killed audit goes on. Raises MaibenchError where the
+    request is wrong or no image can be read, DiskError where facts cannot be written.
+    """
+    progress = progress or Progress()
+    _check(request, manifest)
+    rows = manifest.rows if request.split == "all" else manifest.split(request.split)
+    rows = drawn(rows, request.limit, request.seed)
+    steps = dict.fromkeys(step for name in request.parts for step in _STEPS[name])
+    workers = request.workers or os.cpu_count() or 1
+    measured = measure(manifest, rows, list(steps), folder, workers, request.max_pixels, progress)
+    embeddings = _embeddings(manifest, measured.facts, request, progress)
+    material = _Material(manifest, measured, request, embeddings)
+    parts = []
+    for name in request.parts:
+        progress.say(f"looking at {_LOOKS_AT[name]}")
+        parts.append(_MAKERS[name](material))
+    return Audit(
+        data=_data(manifest, request, measured),
+        parts=parts,
+        strict=judged(parts, request.limit_auc),
+        failures=measured.failures.to_dict("records"),
+        notes=_notes(manifest, request, measured, rows),
+    )
+
+
+def parse_parts(text: str) -> tuple[str, ...]:
+    """ "files,leaks" -> its names, in the order of PARTS. Raises MaibenchError for one that is unknown."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names or [text]:
+        if name not in PARTS:
+            near = difflib.get_close_matches(name, PARTS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(PARTS)}"
+            raise MaibenchError(f"an audit has no part '{name}': {hint}")
+    return tuple(name for name in PARTS if name in names)
+
+
+def judged(parts: Sequence[Part], limit: float = LIMIT_AUC) -> Verdict:
+    """Whether a data set passes: the lower bound of what all metadata together tell is at most `limit`, and no two
+    splits share an image or a source."""
+    by_name = {part.name: part for part in parts}
+    why, unjudged = [], []
+    joint = joint_finding(by_name["files"]) if "files" in by_name else None
+    if joint is None or joint.value is None or joint.lo is None:
+        unjudged.append("what the files tell of the labels" + (f" ({joint.says})" if joint else ""))
+    elif joint.lo > limit:
+        why.append(
+            f"the files tell the label without a look at the pixels ({joint.name}): AUC {joint.value:.3f}, at least "
+            f"{joint.lo:.3f}, where {limit:g} is allowed"
+        )
+    leaks = by_name.get("leaks", by_name.get("ids"))
+    if leaks is None:
+        unjudged.append("leaks between splits")
+    else:
+        why += [f"{finding.name}: {finding.says}" for finding in leaks.findings if finding.light == "red"]
+    return Verdict(not why, why, unjudged)
+
+
+def joint_finding(part: Part) -> Finding | None:
+    """The finding of the part "files" that `--strict` looks at: all metadata together, without the bytes per pixel
+    where they say what a picture shows and not how it was stored."""
+    from maibench.evaluation.audit.files import WITHOUT_BYTES
+
+    by_name = {finding.name: finding for finding in part.findings}
+    return by_name.get(WITHOUT_BYTES, by_name.get("together"))
+
+
+def _files(material: _Material) -> Part:
+    from maibench.evaluation.audit.files import files_part
+
+    return files_part(material.measured.facts, material.request.seed, material.request.limit_auc)
+
+
+def _leaks(material: _Material) -> Part:
+    from maibench.evaluation.audit.leaks import leaks_part
+
+    return leaks_part(material.measured.facts, material.manifest)
+
+
+def _history(material: _Material) -> Part:
+    from maibench.evaluation.audit.history import history_part
+
+    return history_part(material.measured.facts, material.measured.means, material.request.seed)
+
+
+def _balance(material: _Material) -> Part:
+    from maibench.evaluation.audit.balance import balance_part
+
+    return balance_part(material.measured.facts, material.embeddings, material.request.seed)
+
+
+_MAKERS: dict[str, Callable[[_Material], Part]] = {
+    "files": _files,
+    "leaks": _leaks,
+    "history": _history,
+    "balance": _balance,
+}
+_STEPS = {"files": ("file",), "leaks": ("likeness",), "history": ("history",), "balance": ("file",)}
+_LOOKS_AT = {
+    "files": "what the files give away",
+    "leaks": "what the splits share",
+    "history": "how the images were compressed and resized before",
+    "balance": "the balance of classes, generators and sizes",
+}
+
+
+def _embeddings(manifest: Manifest, facts: pd.DataFrame, request: Request, progress: Progress) -> Any:
+    if not request.embed:
+        return None
+    from maibench.evaluation.audit.embedding import embed
+
+    progress.say(f"looking at the images with {request.embed}")
+    return embed(manifest, facts["path"].tolist(), request.embed, request.device)
+
+
+def _check(request: Request, manifest: Manifest) -> None:
+    if request.split != "all" and request.split not in SPLITS:
+        raise MaibenchError(f"no split is called '{request.split}': there are all, {', '.join(SPLITS)}")
+    there = sorted(set(manifest.rows["split"]))
+    if request.split not in ("all", *there):
+        raise MaibenchError(f"{manifest.name}: has no images of split '{request.split}'; it has: {', '.join(there)}")
+
+
+def _data(manifest: Manifest, request: Request, measured: Measured) -> dict[str, Any]:
+    facts = measured.facts
+    return {
+        "name": manifest.name,
+        "fingerprint": manifest.fingerprint,
+        **request.identity(),
+        "listed": len(manifest.rows),
+        "images": len(facts),
+        "real": int((facts["label"] == 0).sum()),
+        "synthetic": int((facts["label"] == 1).sum()),
+        "sources": int(facts["source"].nunique()),
+        "has_sources": manifest.has_sources,
+        "failed": len(measured.failures),
+    }
+
+
+def _notes(manifest: Manifest, request: Request, measured: Measured, rows: pd.DataFrame) -> list[str]:
+    notes = []
+    if request.limit is not None and len(rows) == request.limit:
+        notes.append(
+            f"a sample of {len(rows):,} images, drawn at random with seed {request.seed}: of look-alikes, only those "
+            "among them are found"
+        )
+    if len(measured.failures):
+        notes.append(f"{len(measured.failures):,} images could not be read; they are listed at the end")
+    if not manifest.has_sources:
+        notes.append(
+            "the data set does not say which images come from one photo or prompt (no column source): every image "
+            "counts as its own source, which makes intervals too narrow where images belong together"
+        )
+    if left := [name for name in PARTS if name not in request.parts]:
+        notes.append(f"not looked at: {', '.join(left)}")
+    return notes

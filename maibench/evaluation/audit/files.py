@@ -1,0 +1,254 @@
+"""Does what a file says of itself tell whether its image is real? Each fact alone, and all of them together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from maibench.evaluation.audit.header import file_facts as file_facts
+from maibench.evaluation.audit.parts import Finding, Grid, Part
+from maibench.evaluation.audit.telling import DISTINCT, LIMIT, Telling, light, telling, telling_of, won_pairs
+
+BYTES = "bytes per pixel"
+WITHOUT_BYTES = f"together without {BYTES}"
+_ALIKE = "store both classes alike"
+_QUALITY = "draw the quality of both classes from one distribution (traces of the earlier compression stay)"
+_BY = "`maibench data match`"
+_CONTENT = (
+    "nothing is wrong with the files: compare detectors with the row of `metadata`, which is what smoothness alone is "
+    "worth here"
+)
+
+
+def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part:
+    """What each fact tells of the label, alone and together, for all images and for each generator.
+
+    facts: a row an image: label, generator, source, and what `file_facts` says. "together" has all that the `metadata`
+    detector reads and more; "together without bytes per pixel" is there where those tell something though no other fact
+    does: then they say what a picture shows, not how it was stored, and it is the number to judge the data set by.
+    """
+    labels, sources = facts["label"].to_numpy(), pd.factorize(facts["source"], sort=True)[0]
+    columns = {fact.name: fact.columns(facts) for fact in _FACTS}
+    has_jpeg = facts["jpeg_tables"].ne("").to_numpy()
+    told = {
+        fact.name: _told(columns[fact.name], labels, sources, seed, has_jpeg if fact.of_jpeg else None)
+        for fact in _FACTS
+    }
+    lights = {name: light(known, limit) for name, known in told.items()}
+    is_content = _is_content(lights, facts)
+    joint = {"together": _told([column for group in columns.values() for column in group], labels, sources, seed)}
+    if is_content:
+        stored = [column for name, group in columns.items() if name != BYTES for column in group]
+        joint[WITHOUT_BYTES] = _told(stored, labels, sources, seed)
+    findings = [_joint_finding(name, known, limit, is_content) for name, known in joint.items()]
+    for fact in _FACTS:
+        findings.append(_finding(fact, facts, told[fact.name], lights, has_jpeg))
+    varied = {fact.name: told[fact.name] for fact in _FACTS if fact.shown(facts).nunique() > 1}
+    grids = [_described(facts), _by_generator(facts, labels, sources, joint | varied)]
+    return Part("files", "What the files give away", findings, grids)
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """One thing that a file says: its columns of numbers for `telling`, a column to show (None: texts as they are), and
+    what to do where it tells. of_jpeg: only JPEG files have it, and only they are compared."""
+
+    name: str
+    columns: Callable[[pd.DataFrame], list[np.ndarray]]
+    shown: Callable[[pd.DataFrame], pd.Series]
+    todo: str
+    of_jpeg: bool = False
+
+
+def _number(*names: str) -> Callable[[pd.DataFrame], list[np.ndarray]]:
+    return lambda facts: [facts[name].to_numpy(dtype=np.float64) for name in names]
+
+
+def _category(*names: str) -> Callable[[pd.DataFrame], list[np.ndarray]]:
+    """Each column as numbers: 0 for the most frequent text, and so on; the rare ones share the last."""
+
+    def coded(facts: pd.DataFrame) -> list[np.ndarray]:
+        columns = []
+        for name in names:
+            counts = facts[name].value_counts().rename_axis("text").reset_index(name="count")
+            order = counts.sort_values(["count", "text"], ascending=[False, True])["text"]
+            known = {text: min(rank, DISTINCT - 1) for rank, text in enumerate(order)}
+            columns.append(facts[name].map(known).to_numpy(dtype=np.float64))
+        return columns
+
+    return coded
+
+
+def _sizes(facts: pd.DataFrame) -> list[np.ndarray]:
+    sides = _number("width", "height", "megapixels")(facts)
+    return [*sides, ((facts["width"] % 64 == 0) & (facts["height"] % 64 == 0)).to_numpy(dtype=np.float64)]
+
+
+def _size_text(facts: pd.DataFrame) -> pd.Series:
+    return facts["width"].astype(str) + " x " + facts["height"].astype(str)
+
+
+def _exif_text(facts: pd.DataFrame) -> pd.Series:
+    known = [
+        facts[name].map({True: text, False: ""}) for name, text in (("maker", " camera"), ("software", " program"))
+    ]
+    return facts["exif"].map({True: "EXIF", False: "none"}) + known[0] + known[1]
+
+
+def _text(name: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda facts: facts[name].mask(facts[name] == "", "none")
+
+
+def _sampling_text(facts: pd.DataFrame) -> pd.Series:
+    return facts["subsampling"] + facts["progressive"].map({True: " progressive", False: ""})
+
+
+_FACTS = (
+    _Fact("format", _category("format", "mode"), lambda facts: facts["format"] + " " + facts["mode"], _ALIKE),
+    _Fact("size", _sizes, _size_text, "crop both classes to one size"),
+    _Fact("aspect", _number("aspect"), lambda facts: facts["aspect"], "crop both classes to one shape"),
+    _Fact(BYTES, _number("bytes_per_pixel"), lambda facts: facts["bytes_per_pixel"], _ALIKE),
+    _Fact("JPEG tables", _category("jpeg_tables"), _text("jpeg_tables"), "write both classes by one encoder", True),
+    _Fact("JPEG quality", _number("jpeg_quality"), lambda facts: facts["jpeg_quality"], _QUALITY, True),
+    _Fact("chroma subsampling", _category("subsampling", "progressive"), _sampling_text, _ALIKE, True),
+    _Fact("EXIF", _category("exif", "maker", "software"), _exif_text, "take EXIF off both classes"),
+    _Fact("texts", _category("texts"), _text("texts"), "take texts off both classes"),
+    _Fact("colour profile", _category("icc"), _text("icc"), "take colour profiles off both classes"),
+)
+_STORED = ("format", "size", "aspect", "JPEG tables", "JPEG quality", "chroma subsampling")
+"""What decides how many bytes a picture takes, beside what it shows."""
+
+
+def _told(
+    columns: list[np.ndarray], labels: np.ndarray, sources: np.ndarray, seed: int, mask: np.ndarray | None = None
+) -> Telling:
+    """`telling`, with scores and folds for all images; those outside of `mask` have none."""
+    if mask is None or mask.all():
+        return telling(np.stack(columns, axis=1), labels, sources, seed)
+    told = telling(np.stack(columns, axis=1)[mask], labels[mask], sources[mask], seed)
+    scores, folds = np.full(len(labels), np.nan), np.zeros(len(labels), dtype=np.int64)
+    scores[mask], folds[mask] = told.scores, told.folds
+    return replace(told, scores=scores, folds=folds)
+
+
+def _is_content(lights: Mapping[str, str], facts: pd.DataFrame) -> bool:
+    """Whether bytes per pixel tell something that no header explains. The quality of a WebP is in no header."""
+    explained = any(lights[name] in ("red", "yellow") for name in _STORED)
+    return lights[BYTES] in ("red", "yellow") and not explained and facts["format"].ne("WEBP").mean() > 0.99
+
+
+def _joint_finding(name: str, told: Telling, limit: float, is_content: bool) -> Finding:
+    found = light(told, limit)
+    if name == "together" and is_content:
+        found = "yellow"
+        says, todo = (
+            f"all facts together tell the label: {_auc(told)}, most of it by {BYTES}, which is content",
+            _CONTENT,
+        )
+    else:
+        what = "all facts" if name == "together" else f"all facts but {BYTES}"
+        says = {
+            "red": f"{what} together tell the label: {_auc(told)}; that good is a detector without a look at a pixel",
+            "yellow": f"{what} together tell the label a little: {_auc(told)}",
+            "green": f"{what} together do not tell the label: {_auc(told)}",
+            "grey": f"could not be measured: {told.reason}",
+        }[found]
+        todo = f"{_ALIKE}: {_BY}; then audit the result" if found in ("red", "yellow") else ""
+    return _as_finding(name, found, says, todo, told)
+
+
+def _finding(
+    fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[str, str], has_jpeg: np.ndarray
+) -> Finding:
+    rows = facts[has_jpeg] if fact.of_jpeg else facts
+    found, todo = lights[fact.name], f"{fact.todo}: {_BY}"
+    classes = {name: rows[rows["label"] == label] for label, name in ((0, "real"), (1, "synthetic"))}
+    values = {name: fact.shown(chosen) for name, chosen in classes.items()}
+    described = "; ".join(f"{name}: {_describe(shown)}" for name, shown in values.items())
+    if fact.of_jpeg and not has_jpeg.any():
+        return Finding(fact.name, "green", "no image is a JPEG")
+    if found == "grey":
+        missing = [name for name, chosen in classes.items() if chosen.empty]
+        why = f"no {missing[0]} image is a JPEG" if fact.of_jpeg and missing else told.reason
+        return _as_finding(fact.name, found, f"could not be measured: {why}", "", told)
+    if found == "green":
+        alike = fact.shown(rows).nunique() == 1
+        says = f"the same in all: {_describe(values['real'])}" if alike else f"does not tell: {_auc(told)}; {described}"
+        return _as_finding(fact.name, found, says, "", told)
+    says = f"tells the label: {_auc(told)}; {described}"
+    if fact.name == BYTES:
+        guilty = [name for name in _STORED if lights[name] in ("red", "yellow")]
+        if guilty:
+            found, says = "yellow", f"{says}; they follow from {', '.join(guilty)}, or from content"
+            todo = (
+                "repair those first and audit again: what is left is content (a smoother picture makes a smaller file)"
+            )
+        elif _is_content(lights, facts):
+            says = (
+                f"{says}; as no format, size or quality tells, this is content, not format: a smoother picture makes a "
+                "smaller file (unless one class was packed by a more thorough encoder)"
+            )
+            found, todo = "yellow", _CONTENT
+    return _as_finding(fact.name, found, says, todo, told)
+
+
+def _as_finding(name: str, found: str, says: str, todo: str, told: Telling) -> Finding:
+    value, lo, hi = (None if math.isnan(number) else number for number in (told.auc, told.lo, told.hi))
+    return Finding(name, found, says, todo, value, lo, hi)
+
+
+def _auc(told: Telling) -> str:
+    return f"AUC {told.auc:.3f} [{told.lo:.3f}, {told.hi:.3f}]"
+
+
+def _describe(values: pd.Series) -> str:
+    """The two most frequent texts and their shares, or the median and where 90 % of the numbers lie."""
+    values = values[values.notna() & (values != "")]
+    if values.empty:
+        return "none"
+    if pd.api.types.is_numeric_dtype(values):
+        low, middle, high = values.quantile([0.05, 0.5, 0.95])
+        return f"{middle:.3g}" if low == high else f"{middle:.3g} ({low:.3g} to {high:.3g})"
+    counts = values.value_counts()
+    named = [f"{text} ({_share(count, len(values))})" for text, count in counts.head(2).items()]
+    return ", ".join(named) + (f" and {len(counts) - 2} more" if len(counts) > 2 else "")
+
+
+def _share(count: int, of: int) -> str:
+    return f"{100 * count / of:.0f} %" if count >= 0.01 * of else f"{100 * count / of:.1f} %"
+
+
+def _described(facts: pd.DataFrame) -> Grid:
+    rows: list[list[object]] = []
+    for fact in _FACTS:
+        shown = fact.shown(facts)
+        rows.append([fact.name, *(_describe(shown[facts["label"] == label]) for label in (0, 1))])
+    notes = ["texts with the share of the images; of numbers the median and where the middle 90 % lie"]
+    return Grid("What the files say", ["fact", "real", "synthetic"], rows, notes)
+
+
+def _by_generator(facts: pd.DataFrame, labels: np.ndarray, sources: np.ndarray, told: Mapping[str, Telling]) -> Grid:
+    """The AUC of each generator's images against all real ones, from one set of scores."""
+    codes, names = pd.factorize(facts["generator"].where(labels == 1, None), sort=True)
+    aucs = {}
+    for fact, known in told.items():
+        scored = ~np.isnan(known.scores)
+        wins, pairs = won_pairs(known.scores[scored], labels[scored], known.folds[scored])
+        synthetic, of = labels[scored] == 1, codes[scored]
+        won, all_ = (np.bincount(of[synthetic], part[synthetic], minlength=len(names)) for part in (wins, pairs))
+        aucs[fact] = np.divide(won, all_, out=np.full(len(names), np.nan), where=all_ > 0)
+    rows: list[list[object]] = []
+    for code, name in enumerate(names):
+        known = told["together"]
+        own = telling_of(known.scores, labels, sources, (codes == code) | (labels == 0), known.folds)
+        interval = "" if math.isnan(own.lo) else f"[{own.lo:.3f}, {own.hi:.3f}]"
+        rows.append([name, int((codes == code).sum()), aucs["together"][code], interval])
+        rows[-1] += [aucs[fact][code] for fact in told if fact != "together"]
+    rows.sort(key=lambda row: -np.nan_to_num(float(str(row[2]))))
+    columns = ["generator", "images", "together", "95 % interval", *(name for name in told if name != "together")]
+    notes = ["AUC of a generator's images against all real ones; what is the same in all files has no column"]
+    return Grid("What the files give away, by generator", columns, rows, notes)

@@ -1,0 +1,99 @@
+"""audit.json, audit.md and audit.html: whole, escaped, and read again as they were written."""
+
+import base64
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from maibench.errors import DiskError, MaibenchError
+from maibench.evaluation.audit.audit import Audit, Verdict
+from maibench.evaluation.audit.page import write_audit_page
+from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
+from maibench.evaluation.audit.shown import grid_table, terminal
+from maibench.evaluation.audit.write import read_audit, write_audit
+
+SCRIPT = "<script>alert(1)</script>"
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
+
+
+def make_audit(name="demo", shots=1, light="red"):
+    found = [
+        Finding("size", "green", "tells nothing", "", np.float64(0.5), 0.47, np.float32(0.53)),
+        Finding("format", light, f"real ones are JPEG {SCRIPT}", "maibench data match", 0.98, 0.96, 0.99),
+        Finding("profile", "grey", "no image has one", value=math.nan),
+    ]
+    grid = Grid("AUC per generator", ["generator", "n", "AUC"], [[SCRIPT, np.int64(3), "0.9 [0.8, 1.0]"], ["b", 4, None]])
+    part = Part("files", "What a file gives away", found, [grid], [Shot(f"pair {i}", PNG, "alike") for i in range(shots)])
+    data = {"name": name, "split": "all", "images": 10, "real": 5, "synthetic": 5, "fingerprint": "f00d"}
+    return Audit(data, [part], Verdict(False, ["format: AUC 0.98"]), [{"path": "a.png", "error": "empty"}], ["a sample"])
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    write_audit(make_audit(), tmp_path)
+    read = read_audit(tmp_path)
+    written = json.loads((tmp_path / "audit.json").read_text())
+    assert written["strict"] == {"passed": False, "why": ["format: AUC 0.98"], "unjudged": []}
+    assert written["parts"][0]["shots"] == [{"title": "pair 0", "file": "audit/files-1.png", "caption": "alike"}]
+    assert [finding.value for finding in read.findings] == [0.5, 0.98, None]
+    assert read.parts[0].shots == [Shot("pair 0", PNG, "alike")]
+    write_audit(read, tmp_path / "again")
+    for file in ("audit.json", "audit.md", "audit/files-1.png"):
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / file).read_bytes()
+
+
+def test_pictures_of_an_older_audit_go(tmp_path):
+    write_audit(make_audit(shots=3), tmp_path)
+    write_audit(make_audit(shots=1), tmp_path)
+    assert [file.name for file in (tmp_path / "audit").iterdir()] == ["files-1.png"]
+
+
+def test_no_audit_and_one_that_is_none(tmp_path):
+    assert read_audit(tmp_path) is None
+    write_audit(make_audit(), tmp_path)
+    text = (tmp_path / "audit.json").read_text()
+    for wrong in ("{", "[]", '{"data": {}}', text.replace("audit/files-1.png", "../../secret.png")):
+        (tmp_path / "audit.json").write_text(wrong)
+        with pytest.raises(MaibenchError, match="not an audit that maibench wrote"):
+            read_audit(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="choose another folder"):
+        write_audit(make_audit(), tmp_path / "file")
+
+
+def test_the_page_opens_offline_and_escapes_what_data_say(tmp_path):
+    page = write_audit_page(make_audit(SCRIPT), tmp_path, ["maibench", "data", "audit", SCRIPT]).read_text()
+    assert SCRIPT not in page and page.count("<script") == 2
+    assert "default-src 'none'" in page and not re.search(r"""(src|href)=["']?(http|//|/|file)""", page)
+    assert f"data:image/png;base64,{base64.b64encode(PNG).decode()}" in page
+    lights = re.findall(r'<li class="(red|green|grey)">\s*<span class="light"><span aria-hidden="true">(.)</span>(\w+)', page)
+    # the red ones are in the summary too; a shape and a word beside each colour
+    assert lights == [("red", "✖", "red")] * 2 + [("green", "●", "green"), ("grey", "○", "grey")]
+
+
+def test_markdown_and_terminal_say_what_was_found(tmp_path):
+    write_audit(make_audit(SCRIPT), tmp_path)
+    text = (tmp_path / "audit.md").read_text()
+    assert "<script" not in text and "| ✖ red   | format" in text and "![pair 0](audit/files-1.png)" in text
+    for width in (40, 120):
+        console = Console(width=width, record=True, file=open("/dev/null", "w"))
+        console.print(terminal(make_audit(name="[bold]x[/bold]")))
+        shown = console.export_text()
+        assert "✖ red" in shown and "[bold]x[/bold]" in shown and "→ maibench data match" in " ".join(shown.split())
+        assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_grid_s_columns_of_words_are_names():
+    grid = Grid("", ["generator", "light", "n", "AUC"], [["4", "red", 1200, "0.91 [0.88, 0.94]"], ["sd", None, 3, 0.5]])
+    table = grid_table(grid)
+    assert table.n_names == 2
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["4", "red", "1,200", "0.91 [0.88, 0.94]"], ["sd", "–", "3", "0.500"],
+    ]  # fmt: skip
+    assert grid_table(Grid("", ["a"], [])).rows == []
