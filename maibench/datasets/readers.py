@@ -96,8 +96,7 @@ def read_manifest(file: Path, columns: str = "") -> Manifest:
         if file.suffix == ".parquet":
             rows = pd.read_parquet(file)
         elif file.suffix == ".csv":
-            text = {"path": str, "generator": str, "source": str, "split": str, "image_id": str}
-            rows = pd.read_csv(file, dtype=text, keep_default_na=False, na_values=[""], low_memory=False)
+            rows = _read_csv(file)
         else:
             raise MaibenchError(f"{file}: a manifest is a .csv or a .parquet file")
     except (OSError, ValueError) as error:
@@ -107,6 +106,20 @@ def read_manifest(file: Path, columns: str = "") -> Manifest:
 
         rows = parse_columns(columns).rows(rows, str(file))
     return Manifest.from_frame(rows, file.parent, _name(file), where=str(file))
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """pyarrow's reader, which takes a tenth of the time of pandas'; names stay as they are written ("007", "NA")."""
+    from pyarrow import csv
+
+    names = ("path", "generator", "source", "split", "image_id", "released", "licence", "pair")
+    return csv.read_csv(
+        file,
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        ),
+    ).to_pandas()
 
 
 def _name(path: Path) -> str:
@@ -125,7 +138,7 @@ def read_folder(folder: Path) -> Manifest:
     There is no `source` column: a folder does not say which images belong together.
     Raises MaibenchError when it holds no images, or a folder in it cannot be listed, leaves it or leads in circles.
     """
-    files = sorted(_images(folder))
+    files = sorted(list_images(folder))
     if not files:
         raise MaibenchError(f"{folder}: no images found; expected real/ and a folder for each generator, or a manifest")
     rows = pd.DataFrame([_describe(folder, file) for file, _ in files])
@@ -133,7 +146,7 @@ def read_folder(folder: Path) -> Manifest:
     return Manifest.from_frame(rows, folder, folder.resolve().name, where=str(folder))
 
 
-def _images(folder: Path) -> list[tuple[str, int]]:
+def list_images(folder: Path) -> list[tuple[str, int]]:
     """(path relative to `folder`, bytes) of every file with an image's extension; hidden ones are passed over."""
     found = []
     for where, folders, names in os.walk(folder, followlinks=True, onerror=_cannot_list):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from maibench.datasets.manifest import REQUIRED, Manifest
-from maibench.errors import MaibenchError
+from maibench.errors import ImageError, MaibenchError
+
+_stream = io.BytesIO()
+Image.new("RGB", (5, 3)).save(_stream, "PNG")
+PNG = _stream.getvalue()
 
 
 def frame(**changes: object) -> pd.DataFrame:
@@ -117,6 +123,43 @@ class TestRefused:
 
     def test_a_path_that_is_listed_twice(self, tmp_path):
         refused(frame(path=["a.png", "b.png", "a.png"]), tmp_path, "'a.png' is listed twice")
+
+    def test_one_image_with_two_labels(self, tmp_path):
+        refused(frame(image_id=["same", "other", "same"]), tmp_path, "'a.png' and 'c/d.png' are one image.*two labels")
+        assert len(manifest(frame(image_id=["x", "same", "same"]), tmp_path).rows) == 3
+        assert len(manifest(frame(image_id=["", "", None]), tmp_path).rows) == 3
+
+
+class Elsewhere:
+    """Images that lie in no files."""
+
+    in_order = False
+
+    def read(self, path: str) -> bytes:
+        if path == "b.png":
+            raise ImageError("is gone")
+        return PNG
+
+    def expect(self, paths: list[str]) -> None:
+        raise AssertionError("nothing was asked for")
+
+
+class TestImages:
+    def test_a_file_is_read_by_its_path(self, tmp_path):
+        (tmp_path / "a.png").write_bytes(PNG)
+        file = manifest(frame(), tmp_path).read("a.png")
+        assert (file.path, file.format, file.width, file.height, file.data) == ("a.png", "PNG", 5, 3, PNG)
+        with pytest.raises(ImageError, match="cannot be read: No such file"):
+            manifest(frame(), tmp_path).read("b.png")
+        with pytest.raises(ImageError, match="more than the limit of 14"):
+            manifest(frame(), tmp_path).read("a.png", max_pixels=14)
+
+    def test_they_may_come_from_elsewhere_and_a_path_is_then_a_name(self, tmp_path):
+        rows = frame(path=["a.png", "b.png", "../shard.tar/1"])
+        made = Manifest.from_frame(rows, tmp_path, "name", images=Elsewhere())
+        assert made.read("../shard.tar/1").data == PNG
+        with pytest.raises(ImageError, match="is gone"):
+            made.read("b.png")
 
 
 class TestInsideTheRoot:
