@@ -58,6 +58,70 @@ def reconstruct(
 
 
 @data_app.command()
+def pairs(
+    data: Annotated[str, typer.Option(help=f"A SOURCE with real photographs: {SOURCE}")],
+    generators: Annotated[
+        str,
+        typer.Option(
+            help="[NAME=]SPEC, comma-separated: sd3.5-large, sdxl, sd1.5, flux.1-schnell (naming one downloads it); a "
+            "folder in diffusers' layout; OWNER/NAME[@REV] of the Hub. A NAME of these brings its settings."
+        ),
+    ],
+    captioner: Annotated[
+        str,
+        typer.Option(
+            help="moondream (the full model, downloaded); moondream:FOLDER; moondream-nano (bundled, to try things "
+            "out); a folder or OWNER/NAME[@REV] of an image-to-text model of transformers."
+        ),
+    ],
+    clip: Annotated[
+        str, typer.Option(help="A folder or OWNER/NAME[@REV] of a CLIP or SigLIP: openai/clip-vit-large-patch14.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder that receives Parquet files with the images in them.")],
+    most: Annotated[int, typer.Option(min=1, help="Photographs at most.")] = 1000,
+    candidates: Annotated[int, typer.Option(min=1, help="Images that are tried for a twin; the first to pass.")] = 2,
+    size: Annotated[int, typer.Option(help="Pixels a side of the stored images, both sides alike.")] = 512,
+    smallest: Annotated[int, typer.Option(help="Pixels of the shorter side that a photograph needs; never less than "
+                                               "--size.")] = 0,
+    licences: Annotated[str, typer.Option(help="Only photographs with one of these, as in CC0-1.0,CC-BY-4.0.")] = "",
+    shares: Annotated[
+        str, typer.Option(help="Splits: own; train,validation,test as in 0.8,0.1,0.1; auto: own where there are any.")
+    ] = "auto",
+    store: Annotated[str, typer.Option(help="Both sides as png (uncompressed) or jpeg:QUALITY.")] = "png",
+    alignment: Annotated[float, typer.Option(help="The least cosine of image and caption.")] = 0.2,
+    photo: Annotated[float, typer.Option(help="The least probability of a photograph, not a drawing.")] = 0.55,
+    unsafe: Annotated[float, typer.Option(help="The greatest probability of unsafe content.")] = 0.35,
+    seed: Annotated[int, typer.Option(help="Of the order, the splits and the candidates.")] = 0,
+    presets: Annotated[Path | None, typer.Option(help="A YAML file with more generators, or other settings.")] = None,
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how much work and download it means.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Make all afresh, or only what is missing.")] = False,
+) -> None:
+    """Make twins of real photographs: caption each, generate from the caption, keep what passes the same gates; the
+    same command goes on where it stopped."""
+    with exit_codes(GOES_ON):
+        from maibench.datasets.twins.gates import Limits
+        from maibench.datasets.twins.request import Request
+
+        request = Request(
+            data, generators, captioner, clip, out, most, candidates, size, smallest, licences, shares, store,
+            Limits(alignment, photo, unsafe), seed, presets, columns, device,
+        )  # fmt: skip
+        if dry_run:
+            from maibench.datasets.twins.plan import effort_of
+
+            print("\n".join(effort_of(request).described()))
+            return
+        from maibench.datasets.twins.build import make_twins
+        from maibench.terminal import TerminalProgress
+
+        made = make_twins(request, fresh, TerminalProgress("making twins", "photographs"))
+        _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
+        _say(f"{out / 'quarantine.json'} says why photographs were left out; use it with --data {out}")
+
+
+@data_app.command()
 def audit(
     source: Annotated[str | None, typer.Argument(help=SOURCE)] = None,
     data: Annotated[str | None, typer.Option(help="The same as SOURCE.")] = None,
@@ -131,7 +195,7 @@ def import_(
     name: Annotated[str | None, typer.Argument(help="A name of `maibench data list`.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="The folder that it was unpacked in.")] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The manifest [FOLDER/manifest.parquet]; for wild the folder of its images.")
+        Path | None, typer.Option(help="The manifest [FOLDER/manifest.parquet]; for wild or a set of the Hub a folder.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most N images of a generator in a split.")] = None,
     card: Annotated[Path | None, typer.Option(help="A card of your own, FILE.yaml.")] = None,
@@ -141,27 +205,36 @@ def import_(
     fetch: Annotated[str | None, typer.Option(help="wild: download what is missing, by git or raw.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace a manifest that is there.")] = False,
 ) -> None:
-    """List a data set that lies here in its own folders, as its card says; or collect the data set wild."""
+    """List a data set that lies here in its own folders, as its card says; collect the data set wild; pack one of the
+    Hub."""
     with exit_codes(GOES_ON):
         from rich.console import Console
 
-        from maibench.datasets.card_import import check_request, import_folder
+        from maibench.datasets.card_import import check_request, hub_request, import_folder, is_collected
         from maibench.datasets.card_listing import show_counts
         from maibench.datasets.cards import find_card
+        from maibench.terminal import TerminalProgress
 
         found = find_card(name, card)
         check_request(found, from_, bool(copies or fetch))
+        clean = True
         if from_ is not None:
             done = import_folder(found, from_, out, limit, fresh)
             Console().print(show_counts(done))
             _say(f"{len(done.manifest.rows):,} images are listed in {done.file}; read them with --data {done.file}")
-            return
-        from maibench.datasets.wild import import_wild
-        from maibench.terminal import TerminalProgress
+        elif is_collected(found):
+            from maibench.datasets.wild import import_wild
 
-        collected = import_wild(copies or [], fetch, out, TerminalProgress("collecting", "images"))
-        _say(collected.described())
-    if not collected.complete:
+            collected = import_wild(copies or [], fetch, out, TerminalProgress("collecting", "images"))
+            _say(collected.described())
+            clean = collected.complete
+        else:
+            from maibench.datasets.pack import pack
+
+            packed = pack(hub_request(found, out), fresh, TerminalProgress("packing", "images"))
+            _say(f"{packed.described()}; read them with --data {out}")
+            clean = not packed.left_out
+    if not clean:
         raise typer.Exit(NOT_CLEAN)
 
 
@@ -233,6 +306,50 @@ def split(
         for line in made.described():
             _say(line)
         _say(f"use it with --data {out}")
+
+
+@data_app.command()
+def pack(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE)],
+    out: Annotated[Path, typer.Option(help="The folder that receives the shards and README.md, the data card.")],
+    format: Annotated[str, typer.Option(help="parquet (images in it) or wds (WebDataset .tar).")] = "parquet",
+    shard_mb: Annotated[float, typer.Option(help="A shard is full at so many millions of bytes of images.")] = 500,
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
+    licence: Annotated[str, typer.Option(help="Of the whole, for the data card; else as the rows say.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Write all afresh, or only what is missing.")] = False,
+) -> None:
+    """Put a data set into a few large files, each image's bytes as they are and no source in two of them; exit code 1
+    when images could not be read."""
+    with exit_codes(GOES_ON):
+        from maibench.datasets.pack import Request
+        from maibench.datasets.pack import pack as pack_data
+        from maibench.terminal import TerminalProgress
+
+        request = Request(source, out, format, shard_mb, columns, licence)
+        packed = pack_data(request, fresh, TerminalProgress("packing", "images"))
+        told = packed.described()
+        _say(f"{told}; they are in {out}" if packed.computed else f"nothing was missing: {told}")
+        for path, reason in list(packed.left_out.items())[:10]:
+            _say(f"left out: {path}: {reason}")
+        if len(packed.left_out) > 10:
+            _say(f"... and {len(packed.left_out) - 10:,} more, in {out / 'pack.json'}")
+        _say(f"read it with --data {out}; publish it: maibench data publish {out} --to OWNER/NAME")
+        if packed.left_out:
+            raise typer.Exit(NOT_CLEAN)
+
+
+@data_app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="A folder with a data card, such as 'maibench data pack' writes.")],
+    to: Annotated[str, typer.Option(help="OWNER/NAME on the Hub; needs 'hf auth login'.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation can see it.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also where the audit in the folder is red.")] = False,
+) -> None:
+    """Send a data set to the Hub of Hugging Face; it needs a data card with a licence, and no red audit."""
+    with exit_codes("interrupted; the same command sends what is missing"):
+        from maibench.datasets.publish import publish as publish_data
+
+        _say(f"published: {publish_data(folder, to, private, anyway)}")
 
 
 def _say(text: str) -> None:
