@@ -25,7 +25,7 @@ def test_defaults():
         "models": ["metadata"], "data": "demo", "split": "test", "perturb": ["none"], "out": None, "engine": "local",
         "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
         "strict": False, "resamples": 1000, "interval": "bootstrap", "figures": True, "gallery": 4, "evidence": True,
-        "max_pixels": 100_000_000, "options": {},
+        "audit": True, "max_pixels": 100_000_000, "options": {},
         "table": {
             "columns": None, "detectors": None, "perturbations": None, "order": "request", "precision": 3,
             "intervals": True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ class Columns:
             if (values := self._values(role, frame)) is not None:
                 made[role] = _texts(values)
         if "split" in made:
-            made["split"] = made["split"].map({name: split_meant(name) for name in made["split"].unique()})
+            made["split"] = _each(made["split"], split_meant)
         if (ids := self._ids(frame, where)) is not None:
             made["image_id"] = ids
         used = {self.column(role, available) for role in ROLES}.union(ROLES)
@@ -124,7 +124,7 @@ class Columns:
             meant.update({word: 1 for word, label in meant.items() if label is None and word})
         if unclear := [word for word, label in meant.items() if label is None]:
             raise MaibenchError(_unclear(where, name, list(meant), unclear, frame))
-        return words.map(meant).astype(np.int64), words
+        return _each(words, lambda word: meant[word]).astype(np.int64), words
 
     def _meanings(self, name: str, words: pd.Series, generators: pd.Series | None) -> dict[str, int | None]:
         """{value of the label's column: its label, or None where that is not clear}."""
@@ -154,13 +154,14 @@ class Columns:
 
     def _generators(self, frame: pd.DataFrame, labels: pd.Series, words: pd.Series, where: str) -> pd.Series:
         values = self._values("generator", frame)
-        named = words if values is None else _texts(values)
-        generators = named.map({word: _generator(word) for word in named.unique()}).mask(labels == 0, "real")
+        # a label that is a number names no generator
+        named = words.mask(words.str.isdecimal(), "") if values is None else _texts(values)
+        generators = _each(named, _generator).mask(labels == 0, "real")
         wrong = (generators == "real") & (labels == 1)
         if wrong.any():
             row = int(np.argmax(wrong))
             raise MaibenchError(
-                f"{where}: row {row + 1} is labelled synthetic and its generator is '{named.iloc[row]}'; give the "
+                f"{where}: row {row + 1} is labelled synthetic, its generator is '{named.iloc[row]}'; give the "
                 "right columns with --columns label=COLUMN,generator=COLUMN"
             )
         return generators
@@ -228,6 +229,12 @@ def _generator(word: str) -> str:
     if (meant := label_meant(word)) is not None:
         return "synthetic" if meant else "real"
     return "synthetic" if not word or word.lower() in _YES | _NO else word
+
+
+def _each(values: pd.Series, meaning: Callable[[str], object]) -> pd.Series:
+    """What each value means; a value that is there a million times is looked up once."""
+    codes, found = pd.factorize(values)
+    return pd.Series(np.array([meaning(word) for word in found], dtype=object)[codes], values.index).infer_objects()
 
 
 def _with_words(frame: pd.DataFrame, features: Mapping[str, Any]) -> pd.DataFrame:

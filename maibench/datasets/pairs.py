@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maibench.datasets.autoencoders import load_autoencoder
+from maibench.datasets.receipts import COLUMN
 from maibench.datasets.storage import UNCOMPRESSED, Storage
 from maibench.files import write_whole
 
@@ -25,7 +26,7 @@ CROP = 256 * 256
 class Crop:
     """A real crop: `name` is unique and becomes the file's name; `pixels` uint8 height x width x 3, sides divisible by
     its autoencoders' factors; `source`, `split` and `licence` as in a manifest (None: no such column);
-    `autoencoders`: by which ones it is to be reconstructed."""
+    `autoencoders`: by which ones it is to be reconstructed; `photograph`: the path of what it was cut from."""
 
     name: str
     pixels: NDArray[np.uint8]
@@ -33,6 +34,7 @@ class Crop:
     split: str
     autoencoders: tuple[str, ...]
     licence: str | None = None
+    photograph: str = ""
 
 
 def grid(length: int, size: int) -> list[int]:
@@ -55,14 +57,17 @@ def write_pairs(
     models: Mapping[str, Any] | None = None,
     storage: Storage = UNCOMPRESSED,
     device: str = "cpu",
+    receipt: Callable[[Crop, str], str] | None = None,
 ) -> pd.DataFrame:
     """Write every crop and its reconstructions to `folder`/images, and return the rows of a manifest.
 
     All crops are held in memory: hand over a long list in windows. They are reconstructed in batches of one size, in
     the order given. batch: crops of 256 x 256 pixels at once; of larger ones as many as have no more pixels, at least
-    one. models: the autoencoders, on `device`; by default the nano ones of these names. A file that is there already
-    is left as it is, and a batch whose files are all there is not computed: the same crops in the same batches make
-    the same bytes. Raises ValueError for sides that an autoencoder would change, DiskError for what cannot be written.
+    one. models: the autoencoders, on `device`; by default the nano ones of these names. receipt: what the column
+    `receipt` says of a crop's file by a generator ("real" or an autoencoder's name); None: no such column. A file that
+    is there already is left as it is, and a batch whose files are all there is not computed: the same crops in the same
+    batches make the same bytes. Raises ValueError for sides that an autoencoder would change, DiskError for what cannot
+    be written.
     """
     from maibench.datasets.roundtrip import factor_of, reconstruct
 
@@ -79,7 +84,7 @@ def write_pairs(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for crop in crops:
         _store(folder / _path(crop, "real", storage), crop.pixels, storage)
-    rows = [_row(folder, crop, "real", storage) for crop in crops]
+    rows = [_row(folder, crop, "real", storage, receipt) for crop in crops]
     for (name, shape), members in groups.items():
         step = max(1, min(batch, batch * CROP // (shape[0] * shape[1])))
         for start in range(0, len(members), step):
@@ -88,7 +93,7 @@ def write_pairs(
                 made = reconstruct(models[name], [crop.pixels for crop in chunk], device)
                 for crop, pixels in zip(chunk, made, strict=True):
                     _store(folder / _path(crop, name, storage), pixels, storage)
-            rows += [_row(folder, crop, name, storage) for crop in chunk]
+            rows += [_row(folder, crop, name, storage, receipt) for crop in chunk]
     return pd.DataFrame(rows)
 
 
@@ -101,7 +106,9 @@ def _store(file: Path, pixels: NDArray[np.uint8], storage: Storage) -> None:
         write_whole(file, lambda part: part.write_bytes(storage.encode(pixels)))
 
 
-def _row(folder: Path, crop: Crop, generator: str, storage: Storage) -> dict[str, object]:
+def _row(
+    folder: Path, crop: Crop, generator: str, storage: Storage, receipt: Callable[[Crop, str], str] | None
+) -> dict[str, object]:
     path = _path(crop, generator, storage)
     data = (folder / path).read_bytes()
     height, width = crop.pixels.shape[:2]
@@ -118,4 +125,8 @@ def _row(folder: Path, crop: Crop, generator: str, storage: Storage) -> dict[str
         "format": storage.format,
         "n_bytes": len(data),
     }
-    return row if crop.licence is None else {**row, "licence": crop.licence}
+    if crop.licence is not None:
+        row["licence"] = crop.licence
+    if receipt is not None:
+        row[COLUMN] = receipt(crop, generator)
+    return row

@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from maibench.datasets.data_card import FILE as CARD
+from maibench.datasets.data_card import DataCard, write_data_card
 from maibench.errors import MaibenchError
 from maibench.files import PART, disk_error, make_folder, remove_parts, write_text, write_whole
 
@@ -37,8 +39,8 @@ class Summary:
 
 
 class PairsFolder:
-    """reconstruct.json, images/, a note for each window of photographs that is done, and at the end manifest.csv in
-    the place of the notes.
+    """reconstruct.json, images/, a note for each window of photographs that is done, and at the end README.md and
+    manifest.csv in the place of the notes.
 
     Raises MaibenchError where `path` cannot be written or holds something that was not made here, which is never
     touched.
@@ -68,7 +70,8 @@ class PairsFolder:
             for name in (NOTES, IMAGES):
                 if (self.path / name).is_dir():
                     shutil.rmtree(self.path / name)
-            (self.path / FACTS).unlink(missing_ok=True)
+            for name in (CARD, FACTS):
+                (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(self.path, error) from error
         self.facts = {}
@@ -100,8 +103,9 @@ class PairsFolder:
         """Write down that a window is done: the rows that it wrote, and {path: why} of the photographs left out."""
         write_text(self._note(window), json.dumps({"rows": rows, "left_out": left_out}))
 
-    def finish(self, windows: int, computed: int) -> Summary:
-        """Make the manifest of the notes on so many windows. Raises MaibenchError where none of them wrote anything."""
+    def finish(self, windows: int, computed: int, card: DataCard) -> Summary:
+        """Make the data card, then the manifest, of the notes on so many windows. Raises MaibenchError where none of
+        them wrote anything."""
         notes = [json.loads(self._note(window).read_text(encoding="utf-8")) for window in range(windows)]
         rows = pd.DataFrame([row for note in notes for row in note["rows"]])
         left_out = {path: reason for note in notes for path, reason in note["left_out"].items()}
@@ -111,6 +115,7 @@ class PairsFolder:
         pairs = int(rows["label"].sum())
         self.facts["made"] = {"photographs": len(rows) - pairs, "pairs": pairs, "left_out": left_out}
         self._write()
+        write_data_card(self.path, card, rows)
         write_whole(self.path / MANIFEST, lambda part: rows.to_csv(part, index=False))
         shutil.rmtree(self.path / NOTES, ignore_errors=True)
         return Summary(**self.facts["made"], computed=computed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,14 +34,3 @@ def read_receipt(text: str) -> list[dict[str, Any]]:
     except (ValueError, TypeError, LookupError):
         pass
     raise MaibenchError(f"not a receipt: {text[:80]!r}; a receipt is a JSON list of steps, each with its name 'step'")
-
-
-def versions_of(*packages: str) -> dict[str, str]:
-    """{package: installed version}, in the order of the alphabet; what is not installed is left out."""
-    found = {}
-    for package in sorted(packages):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

@@ -20,6 +20,7 @@ from maibench.datasets.pairs import Crop, write_pairs
 from maibench.datasets.pairs_folder import PairsFolder, Summary
 from maibench.datasets.photographs import SMALLEST, Cut, photographs
 from maibench.datasets.readers import open_data
+from maibench.datasets.reconstruct_origin import card_of, receipts_of
 from maibench.datasets.storage import parse_storage
 from maibench.datasets.vaes import Choice, choose, fingerprint
 from maibench.errors import ImageError, MaibenchError
@@ -94,8 +95,9 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
     models = {name: model.to(device) for name, model in models.items()}
     cut = Cut(size, math.lcm(*map(factor_of, models.values())), request.shrink, storage.longest)
     write = functools.partial(
-        write_pairs, folder=request.out, batch=request.batch, models=models, storage=storage, device=device
-    )
+        write_pairs, folder=request.out, batch=request.batch, models=models, storage=storage, device=device,
+        receipt=receipts_of(asked, choices, cut),
+    )  # fmt: skip
     step = request.batch * BATCHES if size is not None and size <= SMALL else request.batch
     starts = range(0, len(rows), step)
     computed = 0
@@ -107,7 +109,7 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
                 folder.note(window, write(crops).to_dict("records"), left_out)
                 computed += 1
             progress.advance(len(members))
-    return folder.finish(len(starts), computed)
+    return folder.finish(len(starts), computed, card_of(manifest.name, asked, choices))
 
 
 def _crops(
@@ -116,6 +118,7 @@ def _crops(
     """The crops of a window of photographs, the first of which stands at `first` in the list; {path: why} of those
     that have none."""
     crops, left_out = [], {}
+    manifest.images.expect([row["path"] for row in rows])
     for number, row in enumerate(rows, first):
         try:
             pixels = cut(manifest, row["path"])
@@ -130,6 +133,7 @@ def _crops(
                 split=row["split"],
                 autoencoders=tuple(names[(number + k) % len(names)] for k in range(each)),
                 licence=("" if pd.isna(row["licence"]) else str(row["licence"])) if "licence" in row else None,
+                photograph=row["path"],
             )
         )
     return crops, left_out
@@ -137,7 +141,9 @@ def _crops(
 
 def _open(request: Request) -> Manifest:
     manifest = open_data(request.data)
-    if Path(request.data).expanduser().is_dir() and request.out.resolve().is_relative_to(manifest.root):
+    if Path(request.data.removeprefix("hf:")).expanduser().is_dir() and request.out.resolve().is_relative_to(
+        manifest.root
+    ):
         raise MaibenchError(
             f"{request.out}: lies in the folder of the photographs and would be listed with them; choose an --out "
             "outside of it"

@@ -21,6 +21,7 @@ from maibench.datasets.readers import open_data
 from maibench.datasets.suites import expand, named_suites
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.attacks import VERSION, Attack, art_version, make_attacks
+from maibench.evaluation.audit.comparison import audit_comparison
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
@@ -104,6 +105,8 @@ def run_comparison(
     }
     write_run(folder, record)
     _draw_gallery(entries, manifest, folder, config, progress)
+    if config.audit:
+        audit_comparison(manifest, config.split, folder, config.seed, config.workers, config.max_pixels, progress)
     summary = write_report(folder)
     failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries)
     images_failed = bool((summary.metrics["n_failed"] > 0).any())

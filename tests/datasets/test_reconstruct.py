@@ -17,9 +17,10 @@ from maibench.datasets import reconstruct as module
 from maibench.datasets import roundtrip
 from maibench.datasets.image import decode
 from maibench.datasets.readers import open_data
+from maibench.datasets.receipts import read_receipt
 from maibench.datasets.reconstruct import Request, Summary, make_pairs
 from maibench.datasets.taef2 import Taef2
-from maibench.datasets.vaes import choose
+from maibench.datasets.vaes import choose, fingerprint
 from maibench.errors import MaibenchError
 
 
@@ -95,6 +96,19 @@ class TestContents:
             "12 pairs of 12 photographs; 2 photographs left out (1 not an image in a format that is read here; "
             "1 smaller than 64 pixels a side)"
         )
+
+    def test_receipts_and_the_data_card(self, request_, vae):
+        make_pairs(replace(request_, most=2))
+        rows = open_data(str(request_.out)).rows
+        real, synthetic = (read_receipt(text) for text in rows.sort_values("label").groupby("label")["receipt"].first())
+        assert [step["step"] for step in synthetic] == ["photograph", "cut", "reconstruct", "store"]
+        assert real == [step for step in synthetic if step["step"] != "reconstruct"]
+        assert real[0]["path"].startswith("train/real/")
+        assert (synthetic[2]["model"], synthetic[2]["weights"]) == ("tiny", fingerprint(choose(str(vae))[0].load()))
+        card = (request_.out / "README.md").read_text()
+        assert "| tiny | " in card
+        assert "maibench data reconstruct --vae tiny --data " in card
+        assert str(vae) not in card + rows["receipt"].str.cat()
 
     def test_without_sources_each_photograph_is_its_own(self, request_, data_set, tmp_path):
         data = data_set(tmp_path / "photos", splits=("train",), sources=False)

@@ -20,7 +20,7 @@ from maibench.progress import Progress
 
 FILES = {
     "run.json", "metrics.csv", "per_generator.csv", "comparisons.csv", "roc.csv", "intervals.csv", "thresholds.csv",
-    "calibration.csv", "robustness.csv", "table.md", "table.tex", "report.html", "gallery",
+    "calibration.csv", "robustness.csv", "table.md", "table.tex", "report.html", "gallery", "audit.json",
     *(f"{name}.{kind}" for name in ("roc", "generators", "robustness") for kind in ("svg", "png", "pdf")),
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import maibench
 from maibench.datasets.image import MAX_PIXELS
 from maibench.datasets.manifest import SPLITS, Manifest
 from maibench.errors import MaibenchError
-from maibench.evaluation.audit.measure import Measured, drawn, measure
+from maibench.evaluation.audit.measure import LISTED, Measured, drawn, measure
 from maibench.evaluation.audit.parts import Finding, Part
 from maibench.progress import Progress
 
@@ -51,8 +51,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a data set passes `--strict`; why: what it fails by, in words. unjudged: what was not looked at, or could
-    not be measured: a pass says nothing of it."""
+    """Whether a data set passes `--strict`. why: what it fails by, each the name of a finding, a colon and a sentence.
+    unjudged: what was not looked at, or could not be measured: a pass says nothing of it."""
 
     passed: bool
     why: list[str] = field(default_factory=list)
@@ -109,7 +109,7 @@ def run_audit(
     return Audit(
         data=_data(manifest, request, measured),
         parts=parts,
-        strict=judged(parts, request.limit_auc),
+        strict=_verdict(parts, manifest, request),
         failures=measured.failures.to_dict("records"),
         notes=_notes(manifest, request, measured, rows),
     )
@@ -136,7 +136,7 @@ def judged(parts: Sequence[Part], limit: float = LIMIT_AUC) -> Verdict:
         unjudged.append("what the files tell of the labels" + (f" ({joint.says})" if joint else ""))
     elif joint.lo > limit:
         why.append(
-            f"the files tell the label without a look at the pixels ({joint.name}): AUC {joint.value:.3f}, at least "
+            f"{joint.name}: the files tell the label without a look at the pixels, AUC {joint.value:.3f}, at least "
             f"{joint.lo:.3f}, where {limit:g} is allowed"
         )
     leaks = by_name.get("leaks", by_name.get("ids"))
@@ -145,6 +145,14 @@ def judged(parts: Sequence[Part], limit: float = LIMIT_AUC) -> Verdict:
     else:
         why += [f"{finding.name}: {finding.says}" for finding in leaks.findings if finding.light == "red"]
     return Verdict(not why, why, unjudged)
+
+
+def _verdict(parts: Sequence[Part], manifest: Manifest, request: Request) -> Verdict:
+    verdict = judged(parts, request.limit_auc)
+    if "leaks" not in request.parts or request.split == "all" or manifest.rows["split"].nunique() < 2:
+        return verdict
+    unjudged = [*verdict.unjudged, f"leaks between splits (only {request.split} was looked at)"]
+    return replace(verdict, unjudged=unjudged)
 
 
 def joint_finding(part: Part) -> Finding | None:
@@ -165,7 +173,14 @@ def _files(material: _Material) -> Part:
 def _leaks(material: _Material) -> Part:
     from maibench.evaluation.audit.leaks import leaks_part
 
-    return leaks_part(material.measured.facts, material.manifest)
+    return leaks_part(material.measured.facts, material.manifest, material.embeddings)
+
+
+def _ids(material: _Material) -> Part:
+    """Of all splits, as far as the manifest lists what is in them: nothing else is read."""
+    from maibench.evaluation.audit.leaks import ids_part
+
+    return ids_part(_listed(material.manifest, material.measured.facts), material.manifest)
 
 
 def _history(material: _Material) -> Part:
@@ -183,16 +198,34 @@ def _balance(material: _Material) -> Part:
 _MAKERS: dict[str, Callable[[_Material], Part]] = {
     "files": _files,
     "leaks": _leaks,
+    "ids": _ids,
     "history": _history,
     "balance": _balance,
 }
-_STEPS = {"files": ("file",), "leaks": ("likeness",), "history": ("history",), "balance": ("file",)}
+_STEPS: dict[str, tuple[str, ...]] = {
+    "files": ("file",),
+    "leaks": ("likeness",),
+    "ids": (),
+    "history": ("history",),
+    "balance": ("file",),
+}
 _LOOKS_AT = {
     "files": "what the files give away",
     "leaks": "what the splits share",
+    "ids": "what the splits share by the list",
     "history": "how the images were compressed and resized before",
     "balance": "the balance of classes, generators and sizes",
 }
+
+
+def _listed(manifest: Manifest, facts: pd.DataFrame) -> pd.DataFrame:
+    """LISTED of every row of a manifest, and its image_id: as measured, else as listed, else one of its own."""
+    rows = manifest.rows
+    listed = pd.DataFrame({name: rows[name] if name in rows else "" for name in LISTED}, index=rows.index)
+    listed["source"] = listed["source"].mask(listed["source"] == "", listed["path"])
+    known = rows["image_id"].astype("string") if "image_id" in rows else pd.Series(pd.NA, rows.index, dtype="string")
+    measured = listed["path"].map(facts.set_index("path")["image_id"]).astype("string")
+    return listed.assign(image_id=measured.fillna(known.replace("", pd.NA)).fillna("path " + listed["path"]))
 
 
 def _embeddings(manifest: Manifest, facts: pd.DataFrame, request: Request, progress: Progress) -> Any:
@@ -210,6 +243,12 @@ def _check(request: Request, manifest: Manifest) -> None:
     there = sorted(set(manifest.rows["split"]))
     if request.split not in ("all", *there):
         raise MaibenchError(f"{manifest.name}: has no images of split '{request.split}'; it has: {', '.join(there)}")
+    if request.embed:
+        from maibench.evaluation.audit.embedding import load_embedder
+
+        if not {"leaks", "balance"} & set(request.parts):
+            raise MaibenchError("--embed: embeddings are for the parts leaks and balance; add one of them to --parts")
+        load_embedder(request.embed, request.device)  # a wrong name is told before the pass over the images
 
 
 def _data(manifest: Manifest, request: Request, measured: Measured) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def _sizes(facts: pd.DataFrame) -> Finding:
     shares = [sizes[facts["label"] == label].value_counts(normalize=True) for label in (0, 1)]
     if any(share.empty for share in shares):
         return Finding("sizes", "grey", "could not be measured: there is one class only")
-    shared = float(np.minimum(*(share.reindex(sizes.unique(), fill_value=0) for share in shares)).sum())
+    real, synthetic = (share.reindex(sizes.unique(), fill_value=0).to_numpy() for share in shares)
+    shared = float(np.minimum(real, synthetic).sum())
     says = f"{shared:.0%} of the two classes' sizes agree".replace("%", " %")
     todo = "" if shared >= 0.8 else "`maibench data match --size` crops both classes to one size"
     return Finding("sizes", "green" if shared >= 0.8 else "yellow", says, todo, shared)

@@ -8,7 +8,7 @@ from maibench.datasets.image import MAX_PIXELS
 from maibench.datasets.manifest import Manifest
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.audit.audit import Audit, Request, run_audit
-from maibench.evaluation.audit.write import read_audit, write_audit
+from maibench.evaluation.audit.write import read_audit, write_findings
 from maibench.progress import Progress
 
 MADE_BY = "compare"
@@ -40,7 +40,7 @@ def audit_comparison(
         if manifest.images.in_order:
             progress.say("no data audit: these images can only be read once, in order; run maibench data audit")
             return
-        write_audit(run_audit(manifest, request), folder)
+        write_findings(run_audit(manifest, request), folder)
     except DiskError:
         raise
     except MaibenchError as error:

@@ -28,8 +28,8 @@ def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part
     """What each fact tells of the label, alone and together, for all images and for each generator.
 
     facts: a row an image: label, generator, source, and what `file_facts` says. "together" has all that the `metadata`
-    detector reads and more; "together without bytes per pixel" is there where those tell something though no other fact
-    does: then they say what a picture shows, not how it was stored, and it is the number to judge the data set by.
+    detector reads and more; "together without bytes per pixel" is there where those tell something that no other fact
+    explains: then they say what a picture shows, not how it was stored, and it is the number to judge a data set by.
     """
     labels, sources = facts["label"].to_numpy(), pd.factorize(facts["source"], sort=True)[0]
     columns = {fact.name: fact.columns(facts) for fact in _FACTS}
@@ -38,15 +38,17 @@ def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part
         fact.name: _told(columns[fact.name], labels, sources, seed, has_jpeg if fact.of_jpeg else None)
         for fact in _FACTS
     }
-    lights = {name: light(known, limit) for name, known in told.items()}
+    stored = [column for name, group in columns.items() if name != BYTES for column in group]
+    joint = {
+        "together": _told([*columns[BYTES], *stored], labels, sources, seed),
+        WITHOUT_BYTES: _told(stored, labels, sources, seed),
+    }
+    lights = {name: light(known, limit) for name, known in (joint | told).items()}
     is_content = _is_content(lights, facts)
-    joint = {"together": _told([column for group in columns.values() for column in group], labels, sources, seed)}
-    if is_content:
-        stored = [column for name, group in columns.items() if name != BYTES for column in group]
-        joint[WITHOUT_BYTES] = _told(stored, labels, sources, seed)
-    findings = [_joint_finding(name, known, limit, is_content) for name, known in joint.items()]
-    for fact in _FACTS:
-        findings.append(_finding(fact, facts, told[fact.name], lights, has_jpeg))
+    if not is_content:
+        del joint[WITHOUT_BYTES]
+    findings = [_joint_finding(name, known, lights[name], is_content) for name, known in joint.items()]
+    findings += [_finding(fact, facts, told[fact.name], lights, is_content) for fact in _FACTS]
     varied = {fact.name: told[fact.name] for fact in _FACTS if fact.shown(facts).nunique() > 1}
     grids = [_described(facts), _by_generator(facts, labels, sources, joint | varied)]
     return Part("files", "What the files give away", findings, grids)
@@ -121,6 +123,7 @@ _FACTS = (
 )
 _STORED = ("format", "size", "aspect", "JPEG tables", "JPEG quality", "chroma subsampling")
 """What decides how many bytes a picture takes, beside what it shows."""
+_CARRIED = ("EXIF", "texts", "colour profile")
 
 
 def _told(
@@ -136,19 +139,24 @@ def _told(
 
 
 def _is_content(lights: Mapping[str, str], facts: pd.DataFrame) -> bool:
-    """Whether bytes per pixel tell something that no header explains. The quality of a WebP is in no header."""
-    explained = any(lights[name] in ("red", "yellow") for name in _STORED)
-    return lights[BYTES] in ("red", "yellow") and not explained and facts["format"].ne("WEBP").mean() > 0.99
+    """Whether bytes per pixel, alone or given the rest, tell something that no header explains. A WebP's quality is in
+    no header."""
+    tells = {lights[BYTES], lights["together"]} & {"red", "yellow"}
+    told_without = _reasons(lights) or lights[WITHOUT_BYTES] == "red"
+    return bool(tells and not told_without and facts["format"].eq("WEBP").mean() < 0.01)
 
 
-def _joint_finding(name: str, told: Telling, limit: float, is_content: bool) -> Finding:
-    found = light(told, limit)
-    if name == "together" and is_content:
+def _reasons(lights: Mapping[str, str]) -> list[str]:
+    """What else bytes per pixel may follow from: how a picture is stored, and much of what is carried beside it."""
+    stored = [name for name in _STORED if lights[name] in ("red", "yellow")]
+    return stored + [name for name in _CARRIED if lights[name] == "red"]
+
+
+def _joint_finding(name: str, told: Telling, found: str, is_content: bool) -> Finding:
+    if name == "together" and is_content and found in ("red", "yellow"):
         found = "yellow"
-        says, todo = (
-            f"all facts together tell the label: {_auc(told)}, most of it by {BYTES}, which is content",
-            _CONTENT,
-        )
+        says = f"all facts together tell the label: {_auc(told)}; not without {BYTES}, which are content"
+        todo = _CONTENT
     else:
         what = "all facts" if name == "together" else f"all facts but {BYTES}"
         says = {
@@ -161,15 +169,13 @@ def _joint_finding(name: str, told: Telling, limit: float, is_content: bool) -> 
     return _as_finding(name, found, says, todo, told)
 
 
-def _finding(
-    fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[str, str], has_jpeg: np.ndarray
-) -> Finding:
-    rows = facts[has_jpeg] if fact.of_jpeg else facts
+def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[str, str], is_content: bool) -> Finding:
+    rows = facts[facts["jpeg_tables"] != ""] if fact.of_jpeg else facts
     found, todo = lights[fact.name], f"{fact.todo}: {_BY}"
     classes = {name: rows[rows["label"] == label] for label, name in ((0, "real"), (1, "synthetic"))}
     values = {name: fact.shown(chosen) for name, chosen in classes.items()}
     described = "; ".join(f"{name}: {_describe(shown)}" for name, shown in values.items())
-    if fact.of_jpeg and not has_jpeg.any():
+    if rows.empty:
         return Finding(fact.name, "green", "no image is a JPEG")
     if found == "grey":
         missing = [name for name, chosen in classes.items() if chosen.empty]
@@ -181,18 +187,17 @@ def _finding(
         return _as_finding(fact.name, found, says, "", told)
     says = f"tells the label: {_auc(told)}; {described}"
     if fact.name == BYTES:
-        guilty = [name for name in _STORED if lights[name] in ("red", "yellow")]
-        if guilty:
-            found, says = "yellow", f"{says}; they follow from {', '.join(guilty)}, or from content"
-            todo = (
-                "repair those first and audit again: what is left is content (a smoother picture makes a smaller file)"
-            )
-        elif _is_content(lights, facts):
+        if reasons := _reasons(lights):
+            found, says = "yellow", f"{says}; they follow from {', '.join(reasons)}, or from content"
+            todo = "repair those first, audit again: what is left is content (a smoother picture makes a smaller file)"
+        elif is_content:
             says = (
                 f"{says}; as no format, size or quality tells, this is content, not format: a smoother picture makes a "
                 "smaller file (unless one class was packed by a more thorough encoder)"
             )
             found, todo = "yellow", _CONTENT
+        elif facts["format"].eq("WEBP").any():
+            says = f"{says}; no header says the quality of a WebP: this is that, or content"
     return _as_finding(fact.name, found, says, todo, told)
 
 

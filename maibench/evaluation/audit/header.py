@@ -57,7 +57,8 @@ def _jpeg(opened: Image.Image) -> dict[str, object]:
     if len(sampling) < 3:
         name = "grey"
     else:
-        ratio = tuple(a // max(b, 1) for a, b in zip(sampling[0], sampling[1], strict=True))
+        (across, down), (chroma_across, chroma_down) = sampling[:2]
+        ratio = across // max(chroma_across, 1), down // max(chroma_down, 1)
         name = _SAMPLING.get(ratio, f"{ratio[0]}x{ratio[1]}")
     return {
         "jpeg_quality": float(np.argmin(away) + 1) if known else math.nan,
@@ -68,7 +69,7 @@ def _jpeg(opened: Image.Image) -> dict[str, object]:
 
 
 def _exif(opened: Image.Image) -> dict[str, object]:
-    facts = {"exif": bool(opened.info.get("exif")), "maker": False, "software": False}
+    facts: dict[str, object] = {"exif": bool(opened.info.get("exif")), "maker": False, "software": False}
     if facts["exif"]:
         try:
             tags = opened.getexif()

@@ -58,7 +58,7 @@ def _of_history(file: ImageFile, pixels: Callable[[], Pixels]) -> dict[str, Any]
 STEPS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
     "file": (_of_file, ("maibench.evaluation.audit.header",)),
     "likeness": (_of_likeness, ("maibench.datasets.near",)),
-    "history": (_of_history, ("maibench.evaluation.audit.history", "maibench.evaluation.audit.traces")),
+    "history": (_of_history, tuple(f"maibench.evaluation.audit.{name}" for name in ("history", "traces", "resizing"))),
 }
 """What can be measured of an image, and the modules whose code decides what comes out."""
 _THUMBNAIL = "thumbnail"

@@ -118,7 +118,8 @@ def terminal(audit: Audit) -> RenderableType:
 def _verdict(audit: Audit) -> list[str]:
     """What `--strict` says, and of what it says nothing."""
     strict = audit.strict
-    lines = ["strict: passed" if strict.passed else "strict: not passed: " + "; ".join(strict.why)]
+    names = ", ".join(why.partition(":")[0] for why in strict.why)
+    lines = ["strict: passed" if strict.passed else f"strict: not passed, by {names}"]
     return lines + ([f"not judged: {'; '.join(strict.unjudged)}"] if strict.unjudged else [])
 
 

@@ -24,12 +24,17 @@ _PICTURE = re.compile(rf"{PICTURES}/[\w-]+\.png")
 
 def write_audit(audit: Audit, folder: Path) -> None:
     """Write audit.json, audit.md and the pictures into `folder`. Raises DiskError."""
-    make_folder(folder)
+    write_findings(audit, folder)
     names = {shot.title: name for _, shot, name in _shots(audit)}
+    write_text(folder / "audit.md", _utf8(markdown(audit, names)))
+
+
+def write_findings(audit: Audit, folder: Path) -> None:
+    """Write audit.json and the pictures alone. Raises DiskError."""
+    make_folder(folder)
     for _, shot, name in _shots(audit):
         make_folder((folder / name).parent)
         write_whole(folder / name, lambda part, png=shot.png: part.write_bytes(png))  # type: ignore[misc]
-    write_text(folder / "audit.md", _utf8(markdown(audit, names)))
     written = _plain(asdict(audit))
     for part, shown in zip(written["parts"], audit.parts, strict=True):
         part["shots"] = [
@@ -38,8 +43,9 @@ def write_audit(audit: Audit, folder: Path) -> None:
             if owner is shown
         ]
     write_text(folder / FILE, _utf8(json.dumps(written, indent=1, ensure_ascii=False) + "\n"))
+    kept = {name for _, _, name in _shots(audit)}
     for old in (folder / PICTURES).glob("*.png"):
-        if f"{PICTURES}/{old.name}" not in names.values():
+        if f"{PICTURES}/{old.name}" not in kept:
             old.unlink()
 
 

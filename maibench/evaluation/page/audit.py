@@ -38,7 +38,7 @@ def audit_sections(audit: Audit) -> list[Section]:
             for part in audit.parts
         ),
         Section("unread", "Images that could not be read", _failures(audit)),
-        Section("data", "What was audited", [Block("facts", facts)]),
+        Section("audited", "What was audited", [Block("facts", facts)]),
     ]
     return [section for section in found if section.blocks]
 

@@ -67,6 +67,8 @@ def test_wrong_requests_say_what_there_is(make):
     manifest = open_data(str(make("clean")))
     with pytest.raises(MaibenchError, match="has no images of split 'validation'; it has: test, train"):
         run_audit(manifest, Request(split="validation"))
+    with pytest.raises(MaibenchError, match="embeddings are for the parts leaks and balance"):
+        run_audit(manifest, Request(("files",), embed="timm:resnet18"))
     with pytest.raises(MaibenchError, match="did you mean 'leaks'"):
         parse_parts("files,leeks")
     assert parse_parts("leaks, files") == ("files", "leaks")

@@ -70,6 +70,8 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
 def test_the_page_opens_offline_and_escapes_what_data_say(tmp_path):
     page = write_audit_page(make_audit(SCRIPT), tmp_path, ["maibench", "data", "audit", SCRIPT]).read_text()
     assert SCRIPT not in page and page.count("<script") == 2
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)  # the script finds its data by one
     assert "default-src 'none'" in page and not re.search(r"""(src|href)=["']?(http|//|/|file)""", page)
     assert f"data:image/png;base64,{base64.b64encode(PNG).decode()}" in page
     lights = re.findall(r'<li class="(red|green|grey)">\s*<span class="light"><span aria-hidden="true">(.)</span>(\w+)', page)

@@ -1,0 +1,249 @@
+"""The whole way from photographs to a data set of twins, with tiny random models of the published classes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from maibench.datasets.image import decode
+from maibench.datasets.readers import open_data
+from maibench.datasets.receipts import read_receipt
+from maibench.datasets.twins.build import make_twins
+from maibench.datasets.twins.choose import fitted
+from maibench.datasets.twins.gates import Limits
+from maibench.datasets.twins.generate import candidate_seed
+from maibench.datasets.twins.plan import effort_of
+from maibench.errors import DiskError, MaibenchError
+from maibench.progress import Progress
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """{path: bytes} of all files below a folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+class Killed(Progress):
+    """Stops the work after so many steps, as a killed process would."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, count: int, note: str = "") -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session")
+def two(tiny_pipeline, presets):
+    """What asks for twins by a U-Net and by a transformer."""
+    file = presets(unet=tiny_pipeline("sd1.5"), transformer=tiny_pipeline("sd3"))
+    return {"generators": "unet,transformer", "presets": file}
+
+
+@pytest.fixture(scope="session")
+def made(request_for, two, tmp_path_factory) -> Path:
+    """A folder with twins by both, of three photographs."""
+    out = tmp_path_factory.mktemp("made") / "twins"
+    assert make_twins(request_for(out, **two)).described().startswith("9 images of 3 photographs; none quarantined")
+    return out
+
+
+def test_each_photograph_has_a_twin_by_each_generator_stored_alike(made, photographs):
+    manifest = open_data(str(made))
+    rows = manifest.rows
+    assert sorted(rows["generator"]) == ["real"] * 3 + ["transformer"] * 3 + ["unet"] * 3
+    assert rows.groupby("source")[["split", "pair", "caption"]].nunique().to_numpy().max() == 1
+    files = [manifest.read(path) for path in rows["path"]]
+    assert len({(file.format, file.width, file.height, len(file.data)) for file in files}) == 1
+    assert [file.image_id for file in files] == rows["image_id"].tolist()
+    for _, row in rows[rows["label"] == 0].iterrows():
+        original = decode((photographs / row["source"]).read_bytes())
+        assert (decode(manifest.read(row["path"]).data) == fitted(original, 64)).all()
+
+
+def test_receipts_say_how_each_image_came_to_be(made):
+    rows = open_data(str(made)).rows
+    for _, row in rows.iterrows():
+        steps = {step["step"]: step for step in read_receipt(row["receipt"])}
+        assert list(steps) == ["choose", "caption", *(["generate"] if row["label"] else []), "gates", "store"]
+        assert steps["store"]["image_id"] == row["image_id"]
+        assert steps["caption"]["content"] == row["caption"]
+        assert set(steps["gates"]["scores"]) == {"alignment", "photo", "unsafe"}
+        if row["label"]:
+            made_by, photo = steps["generate"], steps["choose"]["image_id"]
+            assert made_by["seed"] == candidate_seed(0, photo, row["generator"], made_by["candidate"])
+            assert (made_by["prompt"], made_by["settings"]["num_inference_steps"]) == (row["caption"], 2)
+            assert len(made_by["weights"]) == 16
+    assert "maibench data pairs --data photos" in (made / "README.md").read_text()
+    assert str(made.parent) not in "".join(map(str, contents(made).values()))
+
+
+def test_opens_in_hugging_face_datasets(made):
+    from datasets import load_dataset
+
+    split = open_data(str(made)).rows["split"].iloc[0]
+    data = load_dataset(str(made), split=split)
+    assert data[0]["image"].size == (64, 64)
+    assert data.features["label"].names == ["real", "synthetic"]
+
+
+def test_killed_at_every_step_it_ends_in_the_same_bytes(made, request_for, two, tmp_path):
+    request = request_for(tmp_path / "killed", **two)
+    for kills in range(100):
+        try:
+            make_twins(request, progress=Killed(1))
+            break
+        except KeyboardInterrupt:
+            assert not (request.out / "README.md").exists()
+    assert kills > 1 + 3 + 3 + 6  # choosing, captions, gates, twins, and a shard at least
+    assert contents(request.out) == contents(made)
+    assert not make_twins(request).computed
+
+
+def test_other_models_need_fresh(made, request_for, two, tiny_pipeline, presets, tmp_path):
+    out = shutil.copytree(made, tmp_path / "twins")
+    with pytest.raises(MaibenchError, match=r"holds the pairs of another command \(photographs was .*--fresh"):
+        make_twins(request_for(out, **two, seed=1))
+    shutil.rmtree(out / "data")
+    other = presets(unet=tiny_pipeline("sd1.5", seed=1), transformer=tiny_pipeline("sd3"))
+    with pytest.raises(MaibenchError, match="holds the pairs of another command"):
+        make_twins(request_for(out, **{**two, "presets": other}))
+    assert make_twins(request_for(out, **two)).computed
+    assert contents(out) == contents(made)
+    assert make_twins(request_for(out, seed=1), fresh=True).images == 6
+
+
+def test_the_first_candidate_that_passes_is_taken_never_the_best(request_for, tmp_path):
+    asked = request_for(tmp_path / "all", candidates=1)
+    make_twins(asked)
+    rows = open_data(str(asked.out)).rows
+    scores = sorted(read_receipt(text)[-2]["scores"]["alignment"] for text in rows["receipt"])
+    # photographs pass, and of the first candidates all but the worst
+    limit = scores[1]
+    made = make_twins(request_for(tmp_path / "some", candidates=4, limits=Limits(limit, 0.0, 1.0)))
+    groups = json.loads((tmp_path / "some" / "quarantine.json").read_text())["groups"]
+    assert made.photographs + len(groups) == 3
+    for text in open_data(str(tmp_path / "some")).rows["receipt"]:
+        steps = {step["step"]: step for step in read_receipt(text)}
+        assert steps["gates"]["scores"]["alignment"] >= limit
+        refused = steps.get("generate", {}).get("refused", [])
+        assert len(refused) == steps.get("generate", {}).get("candidate", 0)
+        assert all(tried["scores"]["alignment"] < limit for tried in refused)
+    assert all("is below" in group["reason"] for group in groups)
+
+
+def test_never_half_a_group(request_for, tiny_pipeline, broken_pipeline, presets, tmp_path):
+    """One generator of two makes black images: nothing of the other is kept either, and all is told."""
+    file = presets(unet=tiny_pipeline("sd1.5"), black=broken_pipeline(-1.0))
+    request = request_for(tmp_path / "out", generators="unet,black", presets=file, candidates=3)
+    with pytest.raises(MaibenchError, match=r"none of 3 photographs is left \(3 at twins-black; 3 x none of 3 cand.*bla"):
+        make_twins(request)
+    groups = json.loads((request.out / "quarantine.json").read_text())["groups"]
+    for group in groups:
+        assert group["reason"] == "none of 3 candidates passed: black"
+        seeds = [candidate_seed(0, group["image_id"], "black", number) for number in range(3)]
+        assert [tried["seed"] for tried in group["candidates"]] == seeds
+    assert not list(request.out.rglob("*.parquet"))
+
+
+def test_a_captioner_that_says_nothing(request_for, tiny_captioner, tmp_path):
+    folder = shutil.copytree(tiny_captioner, tmp_path / "silent")
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith(("predictions.bias", "predictions.decoder.bias"))]:
+        tensors[name][513] = 1e4  # the end of a text
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MaibenchError, match=r"3 at captions; 3 x the captioner said nothing\).*quarantine.json"):
+        make_twins(request_for(tmp_path / "out", captioner=str(folder)))
+
+
+def test_wrong_requests_are_told_before_any_work(request_for, photographs, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    for changed, reason in (
+        ({"out": tmp_path / "mine"}, "holds files that were not made by this command"),
+        ({"out": tmp_path / "mine" / "file"}, "it is a file"),
+        ({"out": photographs / "out"}, "choose an --out outside of it"),
+        ({"size": 128}, "'unet' makes images of 64 pixels, and nothing is enlarged"),
+        ({"size": 32}, "give at least 64"),
+        ({"clip": "nowhere"}, "no CLIP-type model at 'nowhere'"),
+        ({"store": "webp"}, "no way to store"),
+    ):  # fmt: skip
+        with pytest.raises(MaibenchError, match=reason):
+            make_twins(request_for(**{"out": tmp_path / "out", **changed}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_counts_and_writes_nothing(made, request_for, two, tmp_path):
+    request = request_for(tmp_path / "out", **two, candidates=3, most=2)
+    effort = effort_of(request)
+    assert (effort.listed, effort.photographs, effort.images, effort.gated) == (3, 2, (4, 12), (6, 14))
+    assert effort.calls == {"unet": (4, 12), "transformer": (4, 12)}
+    assert {download.gigabytes for download in effort.downloads} == {0.0}
+    assert not request.out.exists()
+    listed = dataclasses.replace(request, generators="sdxl,sd1.5", presets=None, captioner="moondream", size=512)
+    told = "\n".join(effort_of(listed).described())
+    assert "forward steps of sdxl: 60 to 180" in told
+    assert "download for the generator sdxl: 13.9 GB (stabilityai/stable-diffusion-xl-base-1.0@" in told
+    assert "downloads in all: 23.3 GB; nothing was fetched" in told
+    assert effort_of(request_for(made, **two)).described()[0].startswith("nothing is missing")
+
+
+def test_a_full_disk_loses_nothing(made, request_for, two, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if shutil.which("mount") is None or subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True
+    ).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        request = request_for(disk / "twins", **two)
+        for size in ("48k", "128k", "300k"):  # photographs, twins, Parquet
+            subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+            with pytest.raises(DiskError, match="the disk is full; what was written is kept"):
+                make_twins(request)
+            assert not list(disk.rglob(".part-*"))
+        subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+        make_twins(request)
+        assert contents(request.out) == contents(made)
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_in_the_same_bytes(made, request_for, two, tmp_path):
+    request = request_for(tmp_path / "killed", **two)
+    flags = {
+        "data": request.data, "generators": request.generators, "captioner": request.captioner, "clip": request.clip,
+        "out": request.out, "size": 64, "alignment": -1, "photo": 0, "unsafe": 1, "presets": request.presets,
+        "device": "cpu",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "maibench", "data", "pairs", *(f"--{name}={value}" for name, value in flags.items())]
+    stages = ("pairs.json", ".work/captions/000001.json", ".work/gates/000000.json", ".work/twins-transformer/000000.json")
+    for stage in stages:
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (request.out / stage).exists() and running.poll() is None:
+            time.sleep(0.005)
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.wait() == -signal.SIGKILL
+    assert subprocess.run(command).returncode == 0
+    assert contents(request.out) == contents(made)
+
+
+@pytest.mark.slow
+def test_a_comparison_reads_it(made, tmp_path):
+    split = open_data(str(made)).rows["split"].iloc[0]
+    flags = ["--models", "mai_cnn", "--data", made, "--split", split, "--out", tmp_path / "run"]
+    done = subprocess.run([sys.executable, "-m", "maibench", "compare", *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "metrics.csv").is_file()

@@ -1,0 +1,126 @@
+"""Which photographs get twins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.readers import open_data
+from maibench.datasets.storage import UNCOMPRESSED
+from maibench.datasets.twins.choose import Gate, choose_photos, fitted, shares_of
+from maibench.datasets.twins.folder import TwinsFolder
+from maibench.errors import ImageError, MaibenchError
+from maibench.progress import Progress
+
+ANY = Gate(most=100, size=64, smallest=80, licences=(), shares=(0.5, 0.25, 0.25), seed=0)
+
+
+@pytest.fixture
+def chosen(tmp_path):
+    """chosen(manifest, **changes of the gate) -> the photographs, and why the others were refused."""
+    number = iter(range(100))
+
+    def choose(manifest: Manifest, **changes):
+        folder = TwinsFolder(tmp_path / f"out-{next(number)}")
+        folder.begin({})
+        return choose_photos(manifest, Gate(**{**vars(ANY), **changes}), folder, UNCOMPRESSED, Progress())
+
+    return choose
+
+
+def test_each_gate_refuses_with_a_reason(chosen, write_image, texture, tmp_path):
+    data = tmp_path / "data" / "real"
+    write_image(data / "good.png", (120, 100), 1)
+    write_image(data / "small.png", (120, 79), 2)
+    write_image(data / "torn.png", (120, 100), 3)
+    (data / "torn.png").write_bytes((data / "torn.png").read_bytes()[:2000])
+    (data / "empty.png").touch()
+    Image.new("RGB", (120, 100), (90, 90, 90)).save(data / "blank.png")
+    Image.new("RGB", (120, 100)).save(data / "black.png")
+    photos, refused = chosen(open_data(str(tmp_path / "data")))
+    assert [photo.path for photo in photos] == ["real/good.png"]
+    for name, reason in {
+        "small": "120 x 79 pixels: smaller than 80 a side", "torn": "cannot be decoded", "empty": "0 bytes",
+        "blank": "blank: a single colour", "black": "black",
+    }.items():  # fmt: skip
+        assert reason in refused.pop(f"real/{name}.png")
+    assert not refused
+
+
+def test_of_photographs_that_look_the_same_one_is_chosen(chosen, write_image, texture, tmp_path):
+    data = tmp_path / "data" / "real"
+    for seed in range(6):
+        write_image(data / f"{seed}.png", (120, 100), seed)
+    for seed in (2, 4):  # recompressed, and resized
+        Image.fromarray(texture((120, 100), seed)).resize((180, 150)).save(data / f"{seed}-again.jpg", quality=60)
+    (data / "5-copy.png").write_bytes((data / "5.png").read_bytes())
+    photos, refused = chosen(open_data(str(tmp_path / "data")))
+    assert sorted(photo.path[5] for photo in photos) == list("012345")
+    assert {path[5] for path in refused} == set("245")
+    assert all("chosen before" in reason for reason in refused.values())
+
+
+def test_licences_are_compared_however_they_are_written(chosen, data_set):
+    manifest = open_data(str(data_set(n_real=4, n_synthetic=1, size=(120, 100))))
+    with pytest.raises(MaibenchError, match="no column licence"):
+        chosen(manifest, licences=("CC0-1.0",))
+    rows = manifest.rows.assign(licence=["cc0", "https://creativecommons.org/publicdomain/zero/1.0/", "MIT", None, ""])
+    photos, refused = chosen(Manifest.from_frame(rows, manifest.root, "x"), licences=("CC0-1.0", "CC BY 4.0"))
+    assert sorted(photo.path for photo in photos) == rows["path"].tolist()[:2]
+    assert sorted(refused.values()) == ["no licence", "the licence 'MIT' is not one that is taken"]
+    with pytest.raises(MaibenchError, match="none of the 4 photographs can be used"):
+        chosen(Manifest.from_frame(rows, manifest.root, "x"), licences=("CC-BY-4.0",))
+
+
+def test_splits_are_the_sources_own_or_a_hash_of_the_source(chosen, data_set):
+    manifest = open_data(str(data_set(n_real=12, n_synthetic=0, splits=("train", "test"), size=(100, 100))))
+    assert (shares_of(manifest, "auto"), shares_of(manifest, "own")) == (None, None)
+    own, _ = chosen(manifest, shares=None)
+    assert all(photo.path.startswith(photo.split) for photo in own)
+    drawn = {photo.source: photo.split for photo in chosen(manifest)[0]}
+    assert set(drawn.values()) == {"train", "validation", "test"}
+    fewer = Manifest.from_frame(manifest.rows.iloc[5:], manifest.root, "fewer")
+    assert {photo.source: photo.split for photo in chosen(fewer, most=9)[0]}.items() <= drawn.items()
+    with pytest.raises(MaibenchError, match="--shares"):
+        shares_of(manifest, "80,10")
+
+
+def test_a_source_that_only_goes_forward_is_read_in_its_order(chosen, data_set):
+    manifest = open_data(str(data_set(n_real=6, n_synthetic=0, size=(100, 100))))
+
+    class Forward:
+        in_order, at = True, 0
+
+        def read(self, path):
+            place = manifest.rows["path"].tolist().index(path)
+            assert place >= self.at
+            self.at = place
+            return manifest.images.read(path)
+
+        def expect(self, paths):
+            pass
+
+    photos, _ = chosen(Manifest(manifest.rows, manifest.root, "forward", Forward()), most=4)
+    assert [photo.path for photo in photos] == manifest.rows["path"].tolist()[:4]
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (65, 64), (64, 97), (640, 100), (101, 333)])
+def test_what_is_stored_is_the_middle_and_square(width, height):
+    pixels = np.zeros((height, width, 3), dtype=np.uint8)
+    pixels[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5] = 255
+    stored = fitted(pixels, 64)
+    assert stored.shape == (64, 64, 3)
+    assert stored[32, 32].min() > 250
+    with pytest.raises(ImageError, match="smaller than the 128 a side"):
+        fitted(pixels[:100, :100], 128)
+
+
+def test_no_photographs_at_all(chosen):
+    rows = pd.DataFrame({"path": ["a.png"], "label": [1], "generator": ["x"]})
+    with pytest.raises(MaibenchError, match="has no real photographs"):
+        chosen(Manifest.from_frame(rows, Path("."), "x"))
