@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from maibench.datasets.data_card import FILE as CARD
+from maibench.datasets.data_card import DataCard, write_data_card
 from maibench.errors import MaibenchError
 from maibench.files import PART, disk_error, make_folder, remove_parts, write_text, write_whole
 
@@ -16,8 +18,8 @@ MANIFEST, NOTES, IMAGES = "manifest.csv", ".windows", "images"
 
 
 class MadeFolder:
-    """A file of facts, images/, a note for each window of images that is done, and at the end manifest.csv in the
-    place of the notes.
+    """A file of facts, images/, a note for each window of images that is done, and at the end README.md, and
+    manifest.csv in the place of the notes.
 
     facts: the file's name, another for each command. Raises MaibenchError where `path` cannot be written or holds
     something that this command did not make, which is never touched.
@@ -47,7 +49,8 @@ class MadeFolder:
             for name in (NOTES, IMAGES):
                 if (self.path / name).is_dir():
                     shutil.rmtree(self.path / name)
-            self._file.unlink(missing_ok=True)
+            for file in (self.path / CARD, self._file):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise disk_error(self.path, error) from error
         self.facts = {}
@@ -93,10 +96,11 @@ class MadeFolder:
             raise MaibenchError(f"none of the {len(left_out)} images can be used; the first is {path}: {reason}")
         return rows, left_out
 
-    def finish(self, rows: pd.DataFrame, made: dict[str, Any]) -> None:
-        """Write the manifest of these rows, and the facts of what was made, in the place of the notes."""
+    def finish(self, rows: pd.DataFrame, made: dict[str, Any], card: DataCard) -> None:
+        """Write the facts of what was made, the data card and, last, the manifest in the place of the notes."""
         self.facts["made"] = made
         self._write()
+        write_data_card(self.path, card, rows)
         write_whole(self.path / MANIFEST, lambda part: rows.to_csv(part, index=False))
         shutil.rmtree(self.path / NOTES, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from maibench.datasets.data_card import DataCard, write_data_card
+from maibench.datasets.data_card import DataCard
 from maibench.datasets.image import MAX_PIXELS, Pixels, decode
 from maibench.datasets.made_folder import IMAGES, MadeFolder
 from maibench.datasets.manifest import Manifest
@@ -153,8 +153,8 @@ def match(
     lost = manifest.rows.loc[manifest.rows["path"].isin(left_out), "generator"].value_counts()
     by_generator = {str(name): int(count) for name, count in lost.items()}
     result = Matched(len(kept), left_out, by_generator, len(table) - len(kept), computed=True)
-    write_data_card(out, _card(manifest, recipe, command), kept)
-    folder.finish(kept, {key: value for key, value in vars(result).items() if key != "computed"})
+    facts = {key: value for key, value in vars(result).items() if key != "computed"}
+    folder.finish(kept, facts, _card(manifest, recipe, command))
     return result
 
 

@@ -78,8 +78,12 @@ def pack(request: Request, fresh: bool = False, progress: Progress | None = None
         raise MaibenchError(f"--format {request.format}: give {' or '.join(WRITERS)}")
     if request.shard_mb <= 0:
         raise MaibenchError(f"--shard-mb {request.shard_mb}: give millions of bytes, above 0")
-    packing = _Packing(open_data(request.data, request.columns), request, fresh, progress or Progress())
-    return packing.run()
+    manifest = open_data(request.data, request.columns)
+    if fresh and manifest.root.is_relative_to(request.out.resolve()):
+        raise MaibenchError(
+            f"{request.out}: holds the data to be packed, which --fresh would remove; choose another --out"
+        )
+    return _Packing(manifest, request, fresh, progress or Progress()).run()
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,9 @@ class _Packing:
 
     def run(self) -> Packed:
         if (made := self.folder.made()) is not None:
+            if made["licence"] != self.request.licence:  # it is in the card alone
+                self._describe(open_data(str(self.folder.path)).rows, made["left_out"])
+                self.folder.finish({**made, "licence": self.request.licence})
             return Packed(made["images"], made["shards"], made["left_out"], computed=0)
         self.folder.begin()
         shards: list[_Shard] = []
@@ -207,10 +214,10 @@ class _Packing:
         if self.request.format == "wds":
             write_whole(self.folder.path / "manifest.parquet", lambda part: pq.write_table(table, part))
         rows = table.to_pandas()
-        splits = [split for split in SPLITS if counts[split]]
-        write_data_card(self.folder.path, self._card(rows, splits, left_out), rows)
+        self._describe(rows, left_out)
         sizes = {final[shard.name]: shard.size for shard in shards if shard.size}
-        self.folder.finish({"images": len(rows), "shards": sizes, "left_out": left_out})
+        made = {"images": len(rows), "shards": sizes, "left_out": left_out, "licence": self.request.licence}
+        self.folder.finish(made)
         return Packed(len(rows), sizes, left_out, computed)
 
     def _table(self, note: Note, shard: str) -> pa.Table:
@@ -226,7 +233,8 @@ class _Packing:
             return f"{shard.name}-of-{count:05d}.parquet"
         return f"{shard.name}{self.writer.suffix}"
 
-    def _card(self, rows: pd.DataFrame, splits: list[str], left_out: dict[str, str]) -> DataCard:
+    def _describe(self, rows: pd.DataFrame, left_out: dict[str, str]) -> None:
+        """Write the data card of what was packed."""
         request, limits, n_real = self.request, [], int((rows["label"] == 0).sum())
         data = request.data if not Path(request.data).expanduser().is_absolute() else Path(request.data).name
         command = f"maibench data pack {data} --out {request.out.name} --format {request.format}"
@@ -239,7 +247,7 @@ class _Packing:
                 f"The images are {', '.join(formats)}: Hugging Face datasets wants shards of one format, and refuses "
                 "these or leaves images out; `--format parquet` holds them all."
             )
-        return DataCard(
+        card = DataCard(
             title=self.manifest.name,
             summary=f"{n_real:,} real and {len(rows) - n_real:,} synthetic images",
             made=[
@@ -250,9 +258,10 @@ class _Packing:
             licence=request.licence,
             limits=limits,
             tags=["webdataset"] if request.format == "wds" else [],
-            data_files={split: f"{split}-*{self.writer.suffix}" for split in splits},
+            data_files={split: f"{split}-*{self.writer.suffix}" for split in SPLITS if (rows["split"] == split).any()},
             versions=versions_of("pyarrow"),
         )
+        write_data_card(self.folder.path, card, rows)
 
 
 def packing_order(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:

@@ -7,17 +7,19 @@ goes on where it stopped and ends in the same bytes.
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from maibench.datasets.made_folder import MadeFolder
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.pairs import Crop, write_pairs
-from maibench.datasets.pairs_folder import PairsFolder, Summary
 from maibench.datasets.photographs import SMALLEST, Cut, photographs
 from maibench.datasets.readers import open_data
 from maibench.datasets.reconstruct_origin import card_of, receipts_of
@@ -58,6 +60,24 @@ class Request:
     store: str = "png"
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What was made. photographs, pairs: how many. left_out: {path: why} of the photographs that could not be used.
+    computed: the windows that were not there yet."""
+
+    photographs: int
+    pairs: int
+    left_out: dict[str, str]
+    computed: int
+
+    def described(self) -> str:
+        """In one line."""
+        reasons = collections.Counter(re.split(r"[:(]", reason)[0].strip() for reason in self.left_out.values())
+        why = "; ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        left = f"{len(self.left_out)} photographs left out ({why})" if self.left_out else "no photograph left out"
+        return f"{self.pairs} pairs of {self.photographs} photographs; {left}"
+
+
 def make_pairs(request: Request, fresh: bool = False, progress: Progress | None = None) -> Summary:
     """Write the data set that is asked for to its folder, or what of it is missing there.
 
@@ -80,7 +100,7 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
         "most": request.most, "shrink": request.shrink, "size": size, "split": splits, "store": storage.name,
         "batch_size": request.batch, "device": device,
     }  # fmt: skip
-    folder = PairsFolder(request.out)
+    folder = MadeFolder(request.out, "reconstruct.json")
     if not fresh:
         folder.refuse_another(asked)
     models = {choice.name: _load(choice, progress) for choice in choices}
@@ -88,9 +108,10 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
     if fresh:
         folder.clear()
     folder.refuse_another(asked)
-    folder.begin(asked, {choice.name: {"origin": choice.origin, "licence": choice.licence} for choice in choices})
-    if (done := folder.finished()) is not None:
-        return done
+    origins = {choice.name: {"origin": choice.origin, "licence": choice.licence} for choice in choices}
+    folder.begin(asked, autoencoders=origins)
+    if (made := folder.finished()) is not None:
+        return Summary(**made, computed=0)
 
     models = {name: model.to(device) for name, model in models.items()}
     cut = Cut(size, math.lcm(*map(factor_of, models.values())), request.shrink, storage.longest)
@@ -109,7 +130,11 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
                 folder.note(window, write(crops).to_dict("records"), left_out)
                 computed += 1
             progress.advance(len(members))
-    return folder.finish(len(starts), computed, card_of(manifest.name, asked, choices))
+    table, left_out = folder.noted(len(starts))
+    pairs = int(table["label"].sum())
+    made = {"photographs": len(table) - pairs, "pairs": pairs, "left_out": left_out}
+    folder.finish(table, made, card_of(manifest.name, asked, choices))
+    return Summary(**made, computed=computed)
 
 
 def _crops(

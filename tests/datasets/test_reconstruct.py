@@ -211,7 +211,7 @@ class TestGoingOn:
     def test_another_command_is_refused(self, request_, change):
         make_pairs(replace(request_, most=1))
         before = contents(request_.out)
-        words = r"holds the pairs of another command \(.* was .*, now .*\); .* or replace it with --fresh"
+        words = r"holds the images of another command \(.* was .*, now .*\); .* or replace it with --fresh"
         with pytest.raises(MaibenchError, match=words):
             make_pairs(replace(request_, **{"most": 1, **change}))
         assert contents(request_.out) == before
@@ -286,7 +286,7 @@ class TestWrong:
 
     def test_no_usable_photograph(self, request_, data_set, tmp_path):
         data = data_set(tmp_path / "small", 3, 0, splits=("train",), size=(60, 60))
-        with pytest.raises(MaibenchError, match=r"none of the 3 photographs can be used; .*smaller than 64 pixels"):
+        with pytest.raises(MaibenchError, match=r"none of the 3 images can be used; .*smaller than 64 pixels"):
             make_pairs(replace(request_, data=str(data)))
 
 

@@ -25,11 +25,11 @@ FILES = {
 }  # fmt: skip
 
 
-PLAIN = {"figures": False, "gallery": 0}
+PLAIN = {"figures": False, "gallery": 0, "audit": False}
 """For what is not about pictures: they take most of a small run's time."""
 
 
-WHOLE = {"figures": True, "gallery": 1}
+WHOLE = {"figures": True, "gallery": 1, "audit": True}
 
 
 class Heard(Progress):

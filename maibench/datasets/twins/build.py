@@ -2,7 +2,9 @@
 
 After MAI (https://github.com/athen-lab/mai, docs/dataset-pipeline.md): choose photographs, caption them, generate from
 the caption's content, put both sides through the same gates, keep a photograph only with all its twins. One model is
-held at a time, the judge aside. A command that was killed goes on where it stopped and ends in the same bytes.
+held at a time, the judge aside. The tests run all of it with tiny pipelines of the published classes and random
+weights; the published weights are too large for them. A command that was killed goes on where it stopped and ends in
+the same bytes.
 """
 
 from __future__ import annotations

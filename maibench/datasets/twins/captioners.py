@@ -59,23 +59,36 @@ def choose_captioner(text: str) -> CaptionerSpec:
 
 def find_captioner(spec: CaptionerSpec) -> Found:
     """Its weights, fetched where they are not cached. Raises MaibenchError where they cannot be had."""
-    from maibench.models.moondream.checkpoint import bundled
+    from maibench.models.moondream.checkpoint import bundled, find_checkpoint
 
-    return Found(spec.name, None, bundled().sha256[:16]) if spec.place is None else found_at(spec.place)
+    if spec.place is None:
+        return Found(spec.name, None, bundled().sha256[:16])
+    if spec.kind == "transformers":
+        return found_at(spec.place)
+    checkpoint = find_checkpoint(_weights(spec.place))
+    return Found(spec.name, checkpoint.tensors[0].parent, checkpoint.sha256[:16])
 
 
 def load_captioner(spec: CaptionerSpec, found: Found, device: str) -> Captioner:
     """The captioner on its device. Raises MaibenchError for what cannot be loaded as one."""
-    return (TransformersCaptioner if spec.kind == "transformers" else MoondreamCaptioner)(found, device)
+    if spec.kind == "transformers":
+        return TransformersCaptioner(found, device)
+    return MoondreamCaptioner(spec, found, device)
+
+
+def _weights(place: Place) -> str:
+    """As moondream's loader takes it: of a repository it fetches the tokenizer, too."""
+    return str(place.folder) if place.is_folder else str(place)
 
 
 class MoondreamCaptioner:
     """moondream 2, with its own short caption."""
 
-    def __init__(self, found: Found, device: str) -> None:
+    def __init__(self, spec: CaptionerSpec, found: Found, device: str) -> None:
         from maibench.models.loading import load_detector
 
-        self._model: Any = load_detector("moondream", device=device, weights=found.folder, adapter="none")
+        weights = None if spec.place is None else _weights(spec.place)
+        self._model: Any = load_detector("moondream", device=device, weights=weights, adapter="none")
         self.facts = {**found.facts, "settings": {"length": "short", "max_tokens": TOKENS, "temperature": 0}}
 
     def caption(self, pixels: NDArray[np.uint8]) -> str:

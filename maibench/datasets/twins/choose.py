@@ -197,7 +197,7 @@ def _photo(
     if why := blankness(stored):
         raise ImageError(why)
     like = likeness(pixels)
-    across, down = int(like["dhash"]), int(like["dhash_down"])  # type: ignore[call-overload]
+    across, down = int(like["dhash"]), int(like["dhash_down"])
     flat = bool(like["flat"])
     if file.image_id in seen.ids:
         raise ImageError("the same file as one that was chosen before")

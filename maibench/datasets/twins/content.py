@@ -62,7 +62,8 @@ def content_of(caption: str) -> str:
     """
     if not caption.strip():
         raise ImageError("the captioner said nothing")
-    text, before = " ".join(caption.split()), ""
+    words = "".join(letter if letter.isprintable() else " " for letter in caption).split()
+    text, before = " ".join(words), ""
     while text != before:
         before = text
         text = text.strip(" \"'“”‘’`,;:-")

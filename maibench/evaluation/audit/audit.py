@@ -110,7 +110,7 @@ def run_audit(
         data=_data(manifest, request, measured),
         parts=parts,
         strict=_verdict(parts, manifest, request),
-        failures=measured.failures.to_dict("records"),
+        failures=[{str(name): row[name] for name in row} for row in measured.failures.to_dict("records")],
         notes=_notes(manifest, request, measured, rows),
     )
 
@@ -186,7 +186,8 @@ def _ids(material: _Material) -> Part:
 def _history(material: _Material) -> Part:
     from maibench.evaluation.audit.history import history_part
 
-    return history_part(material.measured.facts, material.measured.means, material.request.seed)
+    facts = material.measured.facts
+    return history_part(facts, material.measured.means, material.request.seed, material.request.limit_auc)
 
 
 def _balance(material: _Material) -> Part:
@@ -219,13 +220,13 @@ _LOOKS_AT = {
 
 
 def _listed(manifest: Manifest, facts: pd.DataFrame) -> pd.DataFrame:
-    """LISTED of every row of a manifest, and its image_id: as measured, else as listed, else one of its own."""
+    """LISTED of every row of a manifest, and its image_id: as measured, else as listed, else missing."""
     rows = manifest.rows
-    listed = pd.DataFrame({name: rows[name] if name in rows else "" for name in LISTED}, index=rows.index)
+    listed = pd.DataFrame({name: rows.get(name, "") for name in LISTED}, index=rows.index)
     listed["source"] = listed["source"].mask(listed["source"] == "", listed["path"])
     known = rows["image_id"].astype("string") if "image_id" in rows else pd.Series(pd.NA, rows.index, dtype="string")
     measured = listed["path"].map(facts.set_index("path")["image_id"]).astype("string")
-    return listed.assign(image_id=measured.fillna(known.replace("", pd.NA)).fillna("path " + listed["path"]))
+    return listed.assign(image_id=measured.fillna(known.mask(known == "")))
 
 
 def _embeddings(manifest: Manifest, facts: pd.DataFrame, request: Request, progress: Progress) -> Any:
@@ -281,6 +282,9 @@ def _notes(manifest: Manifest, request: Request, measured: Measured, rows: pd.Da
             "the data set does not say which images come from one photo or prompt (no column source): every image "
             "counts as its own source, which makes intervals too narrow where images belong together"
         )
-    if left := [name for name in PARTS if name not in request.parts]:
+    looked_at = {*request.parts, *(["leaks"] if "ids" in request.parts else [])}
+    if left := [name for name in PARTS if name not in looked_at]:
         notes.append(f"not looked at: {', '.join(left)}")
+    if "ids" in request.parts:
+        notes.append("no pixel was looked at; maibench data audit finds look-alikes and traces of earlier compression")
     return notes

@@ -48,9 +48,13 @@ def audit_comparison(
 
 
 def red_findings(folder: Path) -> list[str]:
-    """The names of what an audit in a folder found to be red; none where there is no audit."""
+    """What an audit in a folder found to be red, a text a part of it; none where there is no audit."""
     audit = read_audit(folder)
-    return [finding.name for finding in audit.findings if finding.light == "red"] if audit else []
+    red = {}
+    for part in audit.parts if audit else []:
+        if names := [finding.name for finding in part.findings if finding.light == "red"]:
+            red[part.title] = ", ".join(names)
+    return [f"{title[0].lower()}{title[1:]} ({names})" for title, names in red.items()]
 
 
 def _is_current(audit: Audit | None, manifest: Manifest, request: Request) -> bool:

@@ -55,10 +55,11 @@ def leaks_part(facts: pd.DataFrame, manifest: Manifest, embeddings: NDArray[np.f
 
 
 def ids_part(facts: pd.DataFrame, manifest: Manifest) -> Part:
-    """What shows without a look at the pixels: exact copies and sources. facts: as for `leaks_part`, but likeness."""
-    sharing = Sharing(facts)
-    findings = [*_copies(sharing), _sources(sharing, manifest)]
-    grid = {"exact copies": sharing.files_across(), "one source": sharing.sources_across()}
+    """What shows without a look at the pixels: exact copies and sources. facts: as for `leaks_part`, but likeness;
+    image_id is missing where it is not known."""
+    files, sources = Sharing(facts[facts["image_id"].notna()]), Sharing(facts)
+    findings = [*_copies(files), _sources(sources, manifest)]
+    grid = {"exact copies": files.files_across(), "one source": sources.sources_across()}
     return Part("ids", "Leaks between splits", findings, [_grid(grid)])
 
 
@@ -67,7 +68,7 @@ def _copies(sharing: Sharing) -> list[Finding]:
     todo = "delete all copies but one; " + _ONE_SIDE
     inside = f"{_images(within)} an exact copy in their own split" if within else ""
     if across:
-        says = "; ".join(filter(None, [f"exact copies lie in two splits: {_sides(across)}", inside]))
+        says = "; ".join(filter(None, [f"in two splits: {_sides(across)}", inside]))
         found = Finding("exact copies", "red", says, todo)
     elif within:
         found = Finding("exact copies", "yellow", inside, "delete all copies but one: each counts as an image now")
@@ -94,7 +95,7 @@ def _near(sharing: Sharing, alike: Alike, n_flat: int) -> Finding:
         inside.append(f"{n_flat:,} too flat to be compared")
     name = "near-duplicates"
     if across:
-        says = "; ".join([f"near-duplicates lie in two splits: {_sides(across)}", *inside])
+        says = "; ".join([f"in two splits: {_sides(across)}", *inside])
         return Finding(name, "red", says, "look at them below; " + _ONE_SIDE)
     where = "no two splits share near-duplicates" if len(sharing.splits) > 1 else "there is one split"
     says = "; ".join([f"{where} (at most {DISTANCE} of 64 bits differ)", *inside])

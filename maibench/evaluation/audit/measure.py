@@ -58,7 +58,10 @@ def _of_history(file: ImageFile, pixels: Callable[[], Pixels]) -> dict[str, Any]
 STEPS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
     "file": (_of_file, ("maibench.evaluation.audit.header",)),
     "likeness": (_of_likeness, ("maibench.datasets.near",)),
-    "history": (_of_history, tuple(f"maibench.evaluation.audit.{name}" for name in ("history", "traces", "resizing"))),
+    "history": (
+        _of_history,
+        tuple(f"maibench.evaluation.audit.{name}" for name in ("history", "means", "traces", "resizing")),
+    ),
 }
 """What can be measured of an image, and the modules whose code decides what comes out."""
 _THUMBNAIL = "thumbnail"
@@ -67,7 +70,7 @@ _THUMBNAIL = "thumbnail"
 @dataclass
 class Measured:
     """What a pass found. facts: a row an image that could be read: LISTED, `image_id`, and what the steps say of it.
-    failures: the others: LISTED and `error`. means: mean images by generator and split, with the step "history"."""
+    failures: the others: LISTED and `error`. means: mean images by generator, with the step "history"."""
 
     facts: pd.DataFrame
     failures: pd.DataFrame
@@ -99,7 +102,8 @@ def measure(
             for chunk in chunks[parts.count :]:
                 listed = chunk.to_dict("records")
                 manifest.images.expect([row["path"] for row in listed])
-                found, failed = [], []
+                found: list[dict[str, Any]] = []
+                failed: list[dict[str, Any]] = []
                 for facts in pool.map(measure_one, listed):
                     (failed if "error" in facts else found).append(facts)
                     parts.add_thumbnail(facts)
@@ -174,7 +178,7 @@ class _Parts:
 
     def add_thumbnail(self, facts: dict[str, Any]) -> None:
         if self._means is not None and _THUMBNAIL in facts:
-            self._means.add(facts["generator"], facts["split"], facts.pop(_THUMBNAIL))
+            self._means.add(facts["generator"], facts.pop(_THUMBNAIL))
 
     def write(self, found: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
         """Keep the next part. Raises DiskError."""
@@ -240,7 +244,7 @@ def _new_means() -> MeanImages:
 
 def _write_state(file: Path, means: MeanImages) -> None:
     stream = io.BytesIO()
-    np.savez(stream, **means.state())
+    np.savez(stream, **means.state())  # type: ignore[arg-type]  # the names are the state's own
     write_whole(file, lambda part: part.write_bytes(stream.getvalue()))
 
 

@@ -127,10 +127,7 @@ def _lights(part: Part) -> list[str]:
     """A table of lights, and under it what to do about those that are not green."""
     found = by_light(part)
     rows = [
-        [
-            Cell(text, is_name=True)
-            for text in (f"{SHAPES[finding.light]} {finding.light}", finding.name, finding.says)
-        ]
+        [Cell(text, is_name=True) for text in (f"{SHAPES[finding.light]} {finding.light}", finding.name, finding.says)]
         for finding in found
     ]
     todo = [f"{escape_markdown(finding.name)}: {_with_code(finding.todo)}" for finding in found if finding.todo]

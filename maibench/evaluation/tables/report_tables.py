@@ -199,8 +199,9 @@ def _methods(texts: list[str]) -> str:
 
 def _audited(run: dict) -> list[str]:
     """That the data's audit is red."""
-    red = run.get("audit")
-    return [f"the audit of the data is red, see audit.json before these numbers are trusted: {', '.join(red)}"] if red else []
+    if not (red := run.get("audit")):
+        return []
+    return [f"the audit of the data is red, see audit.json before these numbers are trusted: {', '.join(red)}"]
 
 
 def _asked(run: dict) -> list[str]:

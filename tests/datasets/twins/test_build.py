@@ -90,8 +90,7 @@ def test_receipts_say_how_each_image_came_to_be(made):
 
 
 def test_opens_in_hugging_face_datasets(made):
-    from datasets import load_dataset
-
+    load_dataset = pytest.importorskip("datasets").load_dataset
     split = open_data(str(made)).rows["split"].iloc[0]
     data = load_dataset(str(made), split=split)
     assert data[0]["image"].size == (64, 64)
@@ -100,17 +99,19 @@ def test_opens_in_hugging_face_datasets(made):
 
 def test_killed_at_every_step_it_ends_in_the_same_bytes(made, request_for, two, tmp_path):
     request = request_for(tmp_path / "killed", **two)
-    for kills in range(100):
+    kills, done = 0, False
+    while not done:
         try:
-            make_twins(request, progress=Killed(1))
-            break
+            done = make_twins(request, progress=Killed(1)).computed
         except KeyboardInterrupt:
+            kills += 1
             assert not (request.out / "README.md").exists()
     assert kills > 1 + 3 + 3 + 6  # choosing, captions, gates, twins, and a shard at least
     assert contents(request.out) == contents(made)
     assert not make_twins(request).computed
 
 
+@pytest.mark.slow
 def test_other_models_need_fresh(made, request_for, two, tiny_pipeline, presets, tmp_path):
     out = shutil.copytree(made, tmp_path / "twins")
     with pytest.raises(MaibenchError, match=r"holds the pairs of another command \(photographs was .*--fresh"):
@@ -147,7 +148,7 @@ def test_never_half_a_group(request_for, tiny_pipeline, broken_pipeline, presets
     """One generator of two makes black images: nothing of the other is kept either, and all is told."""
     file = presets(unet=tiny_pipeline("sd1.5"), black=broken_pipeline(-1.0))
     request = request_for(tmp_path / "out", generators="unet,black", presets=file, candidates=3)
-    with pytest.raises(MaibenchError, match=r"none of 3 photographs is left \(3 at twins-black; 3 x none of 3 cand.*bla"):
+    with pytest.raises(MaibenchError, match=r"is left \(3 at twins-black; 3 x none of 3 candidates passed: black"):
         make_twins(request)
     groups = json.loads((request.out / "quarantine.json").read_text())["groups"]
     for group in groups:
@@ -199,12 +200,14 @@ def test_dry_run_counts_and_writes_nothing(made, request_for, two, tmp_path):
     assert effort_of(request_for(made, **two)).described()[0].startswith("nothing is missing")
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(made, request_for, two, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if shutil.which("mount") is None or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True
-    ).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], capture_output=True).returncode
+    ):
         pytest.skip("a small disk can be mounted by root only")
     try:
         request = request_for(disk / "twins", **two)
@@ -228,11 +231,11 @@ def test_a_killed_process_ends_in_the_same_bytes(made, request_for, two, tmp_pat
         "out": request.out, "size": 64, "alignment": -1, "photo": 0, "unsafe": 1, "presets": request.presets,
         "device": "cpu",
     }  # fmt: skip
-    command = [sys.executable, "-m", "maibench", "data", "pairs", *(f"--{name}={value}" for name, value in flags.items())]
-    stages = ("pairs.json", ".work/captions/000001.json", ".work/gates/000000.json", ".work/twins-transformer/000000.json")
-    for stage in stages:
+    command = [sys.executable, "-m", "maibench", "data", "pairs"]
+    command += [f"--{name}={value}" for name, value in flags.items()]
+    for stage in ("pairs", ".work/captions/000001", ".work/gates/000000", ".work/twins-transformer/000000"):
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not (request.out / stage).exists() and running.poll() is None:
+        while not (request.out / f"{stage}.json").exists() and running.poll() is None:
             time.sleep(0.005)
         os.kill(running.pid, signal.SIGKILL)
         assert running.wait() == -signal.SIGKILL

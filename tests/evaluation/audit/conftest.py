@@ -1,5 +1,6 @@
 """Data sets of textures, clean or with a known leak."""
 
+import functools
 import zlib
 
 import pandas as pd
@@ -38,10 +39,12 @@ STORES = {
 @pytest.fixture(scope="session")
 def make(tmp_path_factory, texture):
     """make(a key of STORES) -> a folder with a manifest: SOURCES photographs and as many synthetic pictures, half of
-    them test; textures of one kind on both sides, so that only how they are stored can tell them apart."""
+    them test; textures of one kind on both sides, so that only how they are stored can tell them apart. Made once a
+    session: change a copy."""
 
     pictures = [Image.fromarray(texture((112, 112), index)) for index in range(2 * SOURCES)]
 
+    @functools.cache
     def write(name):
         folder = tmp_path_factory.mktemp("stored")
         rows = []

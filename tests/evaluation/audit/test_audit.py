@@ -1,6 +1,7 @@
 """Data sets with a known leak: the audit finds it, names it, and blames nothing else."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -40,8 +41,8 @@ def test_a_clean_data_set_passes(make):
     assert [part.name for part in audit.parts] == ["files", "leaks", "history", "balance"]
 
 
-def test_a_source_on_two_sides_and_a_copy_are_leaks(make):
-    folder = make("clean")
+def test_a_source_on_two_sides_and_a_copy_are_leaks(make, tmp_path):
+    folder = shutil.copytree(make("clean"), tmp_path / "leaky")
     rows = pd.read_csv(folder / "manifest.csv")
     rows.loc[2, "source"] = rows.loc[0, "source"]  # train and test
     (folder / rows["path"][3]).write_bytes((folder / rows["path"][1]).read_bytes())  # the same

@@ -25,18 +25,7 @@ def siglip(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    import timm
-    from timm.models import save_for_hf
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("timm")
-    save_for_hf(timm.create_model("resnet10t", pretrained=False), folder, safe_serialization=True)
-    return folder
-
-
-def test_siglip_and_timm_embed_images_as_they_do_themselves(siglip, backbone):
+def test_siglip_embeds_images_as_it_does_itself(siglip):
     from PIL import Image
     from transformers import AutoModel, SiglipImageProcessorPil
 
@@ -52,14 +41,26 @@ def test_siglip_and_timm_embed_images_as_they_do_themselves(siglip, backbone):
     with torch.no_grad():
         own = model.vision_model(**processor(images=images, return_tensors="pt")).pooler_output
     assert np.allclose(found[32:], torch.nn.functional.normalize(own).numpy(), atol=1e-4)
-    assert embed(manifest, paths[:2], str(backbone), "cpu").shape == (2, 512)
+
+
+def test_a_backbone_of_timm_embeds_images_and_random_weights_are_never_taken(tmp_path):
+    timm = pytest.importorskip("timm", reason="timm is not installed (the extra `timm`)")
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", pretrained=False)
+    timm.models.save_for_hf(network, tmp_path, safe_serialization=True)
+    manifest = demo_manifest()
+    paths = manifest.rows["path"].tolist()[:2]
+    found = embed(manifest, paths, str(tmp_path), "cpu")
+    assert found.shape == (2, 512) and np.array_equal(found, embed(manifest, paths, str(tmp_path), "cpu"))
+    for name in ("resnet1000", "botnet50ts_256"):  # unknown; known, but never trained
+        with pytest.raises(MaibenchError, match=f"{name} cannot be loaded with its weights"):
+            load_embedder(f"timm:{name}", "cpu")
 
 
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
         ("nowhere", "give timm:ARCH, siglip:FOLDER_OR_NAME, or a folder"),
-        ("timm:resnet1000", "resnet1000 cannot be loaded with its weights"),
         ("siglip:./nowhere", "no such folder"),
     ],
 )

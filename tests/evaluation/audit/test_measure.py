@@ -1,5 +1,6 @@
 """The pass over the images: every one once, nothing lost where it is killed."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,7 +11,7 @@ from maibench.evaluation.audit import measure as module
 from maibench.evaluation.audit.measure import drawn, measure
 from maibench.progress import Progress
 
-STEPS = ("file", "likeness")
+STEPS = ("file", "likeness", "history")
 
 
 class Killed(Progress):
@@ -49,13 +50,15 @@ def test_a_row_an_image_in_the_list_s_order(manifest):
 
 @pytest.mark.parametrize("after", [0, 2, 3, 7, 10])
 def test_a_killed_pass_goes_on_to_the_same_facts(manifest, tmp_path, after):
-    whole = measure(manifest, manifest.rows, STEPS, tmp_path / "whole").facts
+    whole = measure(manifest, manifest.rows, STEPS, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         measure(manifest, manifest.rows, STEPS, tmp_path / "killed", workers=2, progress=Killed(after))
     again = Killed(after=11)
-    pd.testing.assert_frame_equal(
-        measure(manifest, manifest.rows, STEPS, tmp_path / "killed", workers=2, progress=again).facts, whole
-    )
+    resumed = measure(manifest, manifest.rows, STEPS, tmp_path / "killed", workers=2, progress=again)
+    pd.testing.assert_frame_equal(resumed.facts, whole.facts)
+    assert resumed.means.counts() == {"real": 6, "gen-a": 3, "gen-b": 2}
+    for name, array in resumed.means.state().items():
+        np.testing.assert_array_equal(array, whole.means.state()[name])
     assert again.began_at == after // 3 * 3
     for part in (tmp_path / "whole").iterdir():
         assert (tmp_path / "killed" / part.name).read_bytes() == part.read_bytes()
@@ -67,7 +70,7 @@ def test_a_finished_pass_reads_nothing_and_another_one_starts_afresh(manifest, t
     assert nothing.began_at == 11
     other = Killed(after=5)
     assert len(measure(manifest, manifest.rows[:5], STEPS, tmp_path, progress=other).facts) == 5
-    assert other.began_at == 0 and len(list(tmp_path.iterdir())) == 2
+    assert other.began_at == 0 and len(list(tmp_path.iterdir())) == 3
 
 
 def test_what_cannot_be_read_is_listed_with_its_reason(manifest, tmp_path):
@@ -84,7 +87,7 @@ def test_what_cannot_be_read_is_listed_with_its_reason(manifest, tmp_path):
 def test_nothing_to_read_is_an_error_that_names_the_first(manifest):
     for path in manifest.rows["path"]:
         (manifest.root / path).write_bytes(b"")
-    with pytest.raises(MaibenchError, match="no image can be read; the first, 'test/real/000.png': the file is empty"):
+    with pytest.raises(MaibenchError, match=r"the first, 'test/real/000\.png': the file is empty"):
         measure(manifest, manifest.rows, STEPS)
 
 
