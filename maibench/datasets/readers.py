@@ -75,8 +75,9 @@ def _open_tables(files: list[Path], source: Path, columns: str) -> Manifest:
         if {"shard", "offset"} <= set(schema.names):
             from maibench.datasets.shards import open_packed
 
-            return open_packed(files[0].parent)
-        if len(files) > 1 or "image=" in columns or any(map(_holds_images, schema)):
+            return open_packed(files[0])
+        is_list = "path" in schema.names or "path=" in columns
+        if len(files) > 1 or "image=" in columns or not is_list or any(map(_holds_images, schema)):
             from maibench.datasets.embedded import open_embedded
 
             return open_embedded(files, _name(source), columns)
