@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from maibench.datasets.pack import Request, pack
+from maibench.datasets.packing.pack import Request, pack
 from maibench.datasets.readers import open_data
 
 COUNTS, SIDE, SHARD_MB = (2_000, 8_000), 256, 50
@@ -56,7 +56,7 @@ def read(source: str, shuffled: bool) -> None:
 
 def peak(source: Path, out: Path, layout: str) -> float:
     """Megabytes that packing takes in a process of its own, above what its imports do."""
-    lines = "import sys; from pathlib import Path; from maibench.datasets.pack import Request, pack"
+    lines = "import sys; from pathlib import Path; from maibench.datasets.packing.pack import Request, pack"
     # not ru_maxrss, which a process inherits from the one that starts it
     used = "int(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     script = (

@@ -33,9 +33,7 @@ def compare(
             "finetuning wrote, or FILE.py:Class. Rows keep this order."
         ),
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help=f"{SOURCE} [demo]")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help=f"{SOURCE} [demo]")] = None,
     columns: Annotated[str | None, typer.Option(help=COLUMNS)] = None,
     split: Annotated[str | None, typer.Option(help="train, validation or test. [test]")] = None,
     perturb: Annotated[

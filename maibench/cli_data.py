@@ -81,8 +81,9 @@ def pairs(
     most: Annotated[int, typer.Option(min=1, help="Photographs at most.")] = 1000,
     candidates: Annotated[int, typer.Option(min=1, help="Images that are tried for a twin; the first to pass.")] = 2,
     size: Annotated[int, typer.Option(help="Pixels a side of the stored images, both sides alike.")] = 512,
-    smallest: Annotated[int, typer.Option(help="Pixels of the shorter side that a photograph needs; never less than "
-                                               "--size.")] = 0,
+    smallest: Annotated[
+        int, typer.Option(help="Pixels of the shorter side that a photograph needs; never less than --size.")
+    ] = 0,
     licences: Annotated[str, typer.Option(help="Only photographs with one of these, as in CC0-1.0,CC-BY-4.0.")] = "",
     shares: Annotated[
         str, typer.Option(help="Splits: own; train,validation,test as in 0.8,0.1,0.1; auto: own where there are any.")
@@ -170,7 +171,7 @@ def list_(pattern: Annotated[str, typer.Argument(help="Only names that match, as
     with exit_codes():
         from rich.console import Console
 
-        from maibench.datasets.card_listing import list_cards
+        from maibench.datasets.cards.listing import list_cards
 
         Console().print(list_cards(pattern))
 
@@ -184,8 +185,8 @@ def show(
     with exit_codes():
         from rich.console import Console
 
-        from maibench.datasets.card_listing import show_card
-        from maibench.datasets.cards import find_card
+        from maibench.datasets.cards.card import find_card
+        from maibench.datasets.cards.listing import show_card
 
         Console().print(show_card(find_card(name, card)))
 
@@ -210,9 +211,9 @@ def import_(
     with exit_codes(GOES_ON):
         from rich.console import Console
 
-        from maibench.datasets.card_import import check_request, hub_request, import_folder, is_collected
-        from maibench.datasets.card_listing import show_counts
-        from maibench.datasets.cards import find_card
+        from maibench.datasets.cards.card import find_card
+        from maibench.datasets.cards.importing import check_request, hub_request, import_folder, is_collected
+        from maibench.datasets.cards.listing import show_counts
         from maibench.terminal import TerminalProgress
 
         found = find_card(name, card)
@@ -223,13 +224,13 @@ def import_(
             Console().print(show_counts(done))
             _say(f"{len(done.manifest.rows):,} images are listed in {done.file}; read them with --data {done.file}")
         elif is_collected(found):
-            from maibench.datasets.wild import import_wild
+            from maibench.datasets.wild.collect import import_wild
 
             collected = import_wild(copies or [], fetch, out, TerminalProgress("collecting", "images"))
             _say(collected.described())
             clean = collected.complete
         else:
-            from maibench.datasets.pack import pack
+            from maibench.datasets.packing.pack import pack
 
             packed = pack(hub_request(found, out), fresh, TerminalProgress("packing", "images"))
             _say(f"{packed.described()}; read them with --data {out}")
@@ -321,8 +322,8 @@ def pack(
     """Put a data set into a few large files, each image's bytes as they are and no source in two of them; exit code 1
     when images could not be read."""
     with exit_codes(GOES_ON):
-        from maibench.datasets.pack import Request
-        from maibench.datasets.pack import pack as pack_data
+        from maibench.datasets.packing.pack import Request
+        from maibench.datasets.packing.pack import pack as pack_data
         from maibench.terminal import TerminalProgress
 
         request = Request(source, out, format, shard_mb, columns, licence)
@@ -347,7 +348,7 @@ def publish(
 ) -> None:
     """Send a data set to the Hub of Hugging Face; it needs a data card with a licence, and no red audit."""
     with exit_codes("interrupted; the same command sends what is missing"):
-        from maibench.datasets.publish import publish as publish_data
+        from maibench.datasets.packing.publish import publish as publish_data
 
         _say(f"published: {publish_data(folder, to, private, anyway)}")
 

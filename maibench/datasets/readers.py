@@ -26,11 +26,11 @@ def open_data(source: str, columns: str = "") -> Manifest:
     """
     kind, colon, rest = source.partition(":")
     if colon and kind == "hf":
-        from maibench.datasets.hub_data import open_hub
+        from maibench.datasets.hub.data import open_hub
 
         return open_hub(rest, columns)
     if colon and kind == "wds":
-        from maibench.datasets.shards import open_shards
+        from maibench.datasets.shards.tars import open_shards
 
         return open_shards(rest, columns)
     path = Path(source).expanduser()
@@ -41,7 +41,7 @@ def open_data(source: str, columns: str = "") -> Manifest:
 
         return demo_manifest()
     if source == "wild":
-        from maibench.datasets.wild import open_wild
+        from maibench.datasets.wild.collect import open_wild
 
         return open_wild()
     if path.is_dir():
@@ -73,12 +73,12 @@ def _open_tables(files: list[Path], source: Path, columns: str) -> Manifest:
         except (OSError, ValueError) as error:
             raise MaibenchError(f"{files[0]}: cannot be read as a manifest: {error}") from error
         if {"shard", "offset"} <= set(schema.names):
-            from maibench.datasets.shards import open_packed
+            from maibench.datasets.shards.tars import open_packed
 
             return open_packed(files[0])
         is_list = "path" in schema.names or "path=" in columns
         if len(files) > 1 or "image=" in columns or not is_list or any(map(_holds_images, schema)):
-            from maibench.datasets.embedded import open_embedded
+            from maibench.datasets.shards.embedded import open_embedded
 
             return open_embedded(files, _name(source), columns)
     return read_manifest(files[0], columns)

@@ -179,9 +179,7 @@ def _draw_gallery(
     able = {entry.label: entry.detector for entry in entries if not entry.failure}
     keys = {entry.label: entry.store.key for entry in entries}
     each, maps = config.gallery, config.evidence
-    make_gallery(
-        folder, read_evaluated(folder), manifest, able, keys, each, maps, config.max_pixels, progress=progress
-    )
+    make_gallery(folder, read_evaluated(folder), manifest, able, keys, each, maps, config.max_pixels, progress=progress)
 
 
 def _check_options(config: RunConfig, specs: dict[str, str]) -> None:

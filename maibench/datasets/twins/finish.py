@@ -16,7 +16,7 @@ from maibench.datasets.data_card import write_data_card
 from maibench.datasets.generators import release_date
 from maibench.datasets.image import parse_file
 from maibench.datasets.manifest import SPLITS
-from maibench.datasets.pack_shards import ParquetShard, listed_columns
+from maibench.datasets.packing.shards import ParquetShard, listed_columns
 from maibench.datasets.receipts import COLUMN, receipt_text
 from maibench.datasets.twins.choose import STAGE as PHOTOGRAPHS
 from maibench.datasets.twins.choose import Photo

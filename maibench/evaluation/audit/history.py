@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from maibench.datasets.image import Pixels
+from maibench.evaluation.audit.luma import SMALLEST, luma
 from maibench.evaluation.audit.means import MIN_IMAGES, REAL, Mark, MeanImages, thumbnail
 from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
 from maibench.evaluation.audit.resizing import frame_width, resizing_traces
 from maibench.evaluation.audit.telling import LIMIT, Telling, light, telling, telling_of
-from maibench.evaluation.audit.traces import SMALLEST, jpeg_traces, luma
+from maibench.evaluation.audit.traces import jpeg_traces
 
 __all__ = ["MeanImages", "history", "history_part", "thumbnail"]
 
@@ -222,13 +223,12 @@ def _by_generator(
 
 
 def _mark_grid(marks: list[Mark]) -> Grid:
-    rows: list[list[object]] = [
-        [mark.generator, mark.where, mark.n, mark.cells, mark.strength, mark.sure] for mark in marks
-    ]
-    columns = ["generator", "where", "images", "places", "grey levels", "standard errors"]
+    rows: list[list[object]] = [[mark.generator, mark.where, mark.n, mark.times, mark.strength] for mark in marks]
+    columns = ["generator", "where", "images", "times", "grey levels"]
     notes = [
-        "by how much the mean fine detail differs from the other class, at most; corners are 48 x 48 pixels of the "
-        "image as it is, anywhere is the whole image squeezed to 96 x 96"
+        "times: how much more the mean fine detail differs from that of the other class than it does elsewhere "
+        "(squared; by chance under 4); grey levels: by how much at most; corners are 48 x 48 pixels of the image as it "
+        "is, anywhere is all of it squeezed to 96 x 96"
     ]
     return Grid("What stands still", columns, rows, notes)
 

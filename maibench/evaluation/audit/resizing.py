@@ -1,4 +1,4 @@
-"""Traces that resizing leaves in pixels: waves that interpolation makes, fine detail that is missing; and plain frames."""
+"""Traces that resizing leaves in pixels: waves, missing detail; and plain frames around them."""
 
 from __future__ import annotations
 

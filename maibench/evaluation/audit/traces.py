@@ -10,14 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.image import Pixels
-
 Floats = NDArray[np.float32]
 
-SIDE = 512
-"""At most so many pixels a side are looked at, those in the middle."""
-SMALLEST = 64
-"""An image with a shorter side says too little."""
 _NOISE_ALIGNED, _NOISE_SHIFTED, _NOISE_TWICE = -0.05, 9.0, 0.02
 """What images that never were a JPEG, or were one once, stay under (99 % of them)."""
 _SHARED = 1 / 3
@@ -54,18 +48,6 @@ def jpeg_traces(luma: Floats) -> Jpeg:
         twice=max(0.0, twice - _NOISE_TWICE),
         first_quality=first_quality if twice > _NOISE_TWICE else math.nan,
     )
-
-
-def luma(pixels: Pixels) -> Floats:
-    """The luma of the middle of an image, not rounded, less 128 as JPEG has it: at most SIDE x SIDE, from a multiple of
-    8 pixels to another, so that a grid of blocks lies where it lies in the image. pixels: uint8 (height, width, 3)."""
-    (top, height), (left, width) = (_middle(length) for length in pixels.shape[:2])
-    part = pixels[top : top + height, left : left + width]
-    grey: Floats = part[..., 0] * np.float32(0.299)
-    grey += part[..., 1] * np.float32(0.587)
-    grey += part[..., 2] * np.float32(0.114)
-    grey -= np.float32(128)
-    return grey
 
 
 def block_grids(luma: Floats) -> NDArray[np.float64]:
@@ -109,12 +91,6 @@ class _Once:
     steps: NDArray[np.int64]
     known: NDArray[np.bool_]
     quality: float
-
-
-def _middle(length: int) -> tuple[int, int]:
-    """Where the part that is looked at begins, and how long it is."""
-    used = min(length, SIDE) // 8 * 8
-    return (length - used) // 16 * 8, used
 
 
 def _shifted(grids: NDArray[np.float64]) -> float:
@@ -219,7 +195,9 @@ def _once(coefficients: NDArray[np.int32]) -> _Once:
     quality = evidence[np.arange(len(_ZIGZAG)), np.minimum(tables, _STEPS[-1]) - 1].sum(axis=1).argmax()
     best = evidence.max(axis=1)
     n = max(1.0, float(counts[:, 1].sum()))
-    return _Once((float(best.sum()) - _CHOICE) / n, _STEPS[evidence.argmax(axis=1)], best > 20, float(_QUALITIES[quality]))
+    return _Once(
+        (float(best.sum()) - _CHOICE) / n, _STEPS[evidence.argmax(axis=1)], best > 20, float(_QUALITIES[quality])
+    )
 
 
 _QUALITIES = np.arange(30, 100)

@@ -18,13 +18,13 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageOps
 
-from maibench.datasets import originals_raw
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.originals import Original
-from maibench.datasets.originals_git import Clones
-from maibench.datasets.wild import Summary, import_wild, open_wild
-from maibench.datasets.wild_crops import CLOSE, PIXEL_EQUAL, agreement
-from maibench.datasets.wild_list import LIST, MANIFEST_COLUMNS, read_list, write_list
+from maibench.datasets.wild import raw
+from maibench.datasets.wild.collect import Summary, import_wild, open_wild
+from maibench.datasets.wild.crops import CLOSE, PIXEL_EQUAL, agreement
+from maibench.datasets.wild.git import Clones
+from maibench.datasets.wild.listed import LIST, MANIFEST_COLUMNS, read_list, write_list
+from maibench.datasets.wild.originals import Original
 from maibench.errors import DiskError, ImageError, MaibenchError
 from maibench.progress import Progress
 
@@ -251,7 +251,7 @@ def test_raw_files_over_http(world, tmp_path):
 
 
 def test_a_server_that_is_not_there_is_named(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(originals_raw, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(raw, "WAITS", (0.0, 0.0))
     made = collect(world, tmp_path / "out", [], "raw", address="http://127.0.0.1:9")
     assert len(made.missing) == 5 and "http://127.0.0.1:9 cannot be reached" in made.described()
 

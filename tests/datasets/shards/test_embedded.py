@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maibench.datasets import embedded
-from maibench.datasets.embedded import open_embedded
 from maibench.datasets.readers import open_data
+from maibench.datasets.shards import embedded
+from maibench.datasets.shards.embedded import open_embedded
 from maibench.errors import ImageError, MaibenchError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from maibench.datasets.columns import Columns, parse_columns
-from maibench.datasets.hub_listing import Listing, list_parquet, list_streams
+from maibench.datasets.hub.listing import Listing, list_parquet, list_streams
 from maibench.datasets.manifest import Manifest
 from maibench.errors import MaibenchError
 
@@ -95,7 +95,7 @@ def _root(spec: HubSpec) -> Path | None:
 
 
 def _of_card(spec: HubSpec) -> str:
-    from maibench.datasets.cards import card_for_hub
+    from maibench.datasets.cards.card import card_for_hub
 
     return "" if spec.is_local else card_for_hub(spec.where) or ""
 

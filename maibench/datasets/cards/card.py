@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from maibench.config import read_yaml
 from maibench.errors import MaibenchError
 
-FOLDER = Path(__file__).with_name("cards")
+FOLDER = Path(__file__).parent
 """The cards that come with the package, one NAME.yaml each."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 

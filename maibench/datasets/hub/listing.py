@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maibench.datasets.columns import IMAGES, Columns
-from maibench.datasets.forward import Chunk, ForwardImages
+from maibench.datasets.hub.forward import Chunk, ForwardImages
 from maibench.datasets.images import Images
 from maibench.datasets.manifest import check_inside
 from maibench.errors import ImageError, MaibenchError

@@ -15,12 +15,12 @@ import pandas as pd
 
 from maibench.datasets.demo import cache_folder
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.originals import Original, Place, Read
-from maibench.datasets.originals_git import GITHUB, Clones, Copies, remove_clones
-from maibench.datasets.originals_raw import GITHUB_RAW, RawFiles
 from maibench.datasets.readers import read_manifest
-from maibench.datasets.wild_crops import BYTE_EQUAL, CLOSE, PIXEL_EQUAL, agreement, cut
-from maibench.datasets.wild_list import MANIFEST_COLUMNS, count_listed, read_list
+from maibench.datasets.wild.crops import BYTE_EQUAL, CLOSE, PIXEL_EQUAL, agreement, cut
+from maibench.datasets.wild.git import GITHUB, Clones, Copies, remove_clones
+from maibench.datasets.wild.listed import MANIFEST_COLUMNS, count_listed, read_list
+from maibench.datasets.wild.originals import Original, Place, Read
+from maibench.datasets.wild.raw import GITHUB_RAW, RawFiles
 from maibench.errors import ImageError, MaibenchError
 from maibench.files import make_folder, remove_parts, write_text, write_whole
 from maibench.progress import Progress

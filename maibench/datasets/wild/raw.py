@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from maibench.datasets.originals import Original, Read, verified
+from maibench.datasets.wild.originals import Original, Read, verified
 from maibench.errors import ImageError
 
 GITHUB_RAW = "https://raw.githubusercontent.com"

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from maibench.datasets.data_card import DataCard, versions_of, write_data_card
 from maibench.datasets.image import ImageFile
 from maibench.datasets.manifest import SPLITS, Manifest
-from maibench.datasets.pack_folder import Note, PackFolder
-from maibench.datasets.pack_reading import read_ahead, spooled
-from maibench.datasets.pack_shards import WRITERS, listed_columns, measured, with_measured
+from maibench.datasets.packing.folder import Note, PackFolder
+from maibench.datasets.packing.reading import read_ahead, spooled
+from maibench.datasets.packing.shards import WRITERS, listed_columns, measured, with_measured
 from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 from maibench.files import write_whole

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from maibench.datasets.forward import Chunk, ForwardImages
+from maibench.datasets.hub.forward import Chunk, ForwardImages
 from maibench.errors import ImageError
 
 COUNT = 60

@@ -1,6 +1,6 @@
 """The list of `wild`: where every original lies, how its crop was made, and what the crop has to look like.
 
-The list is shipped, the images are not. `python -m maibench.datasets.wild_list MANIFEST.csv [FILE.parquet]` makes it
+The list is shipped, the images are not. `python -m maibench.datasets.wild.listed MANIFEST.csv [FILE.parquet]` makes it
 again from a folder that holds the crops.
 """
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maibench.datasets.image import decode
-from maibench.datasets.wild_crops import block_means, pixel_hash
+from maibench.datasets.wild.crops import block_means, pixel_hash
 from maibench.errors import ImageError, MaibenchError
 from maibench.files import write_whole
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from maibench.datasets.data_card import FILE, read_front_matter
-from maibench.datasets.pack_folder import WORK
+from maibench.datasets.packing.folder import WORK
 from maibench.errors import MaibenchError
 from maibench.files import PART
 

@@ -14,10 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from maibench.cli import app
-from maibench.datasets import pack as packing
 from maibench.datasets.data_card import read_front_matter
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.pack import Request, pack, packing_order
+from maibench.datasets.packing import pack as packing
+from maibench.datasets.packing.pack import Request, pack, packing_order
 from maibench.datasets.readers import open_data
 from maibench.errors import DiskError, MaibenchError
 from maibench.progress import Progress

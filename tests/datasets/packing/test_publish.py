@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from maibench.cli import app
 from maibench.datasets.data_card import DataCard, write_data_card
-from maibench.datasets.publish import publish
+from maibench.datasets.packing.publish import publish
 from maibench.errors import MaibenchError
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from maibench.datasets.cards import PLACEHOLDER, DatasetCard, Place, card_names, find_card
+from maibench.datasets.cards.card import PLACEHOLDER, DatasetCard, Place, card_names, find_card
 
 _TOKEN = re.compile(r"(\{\w+\}|\*)")
 

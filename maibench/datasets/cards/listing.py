@@ -6,15 +6,15 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from maibench.datasets.card_layout import Layout
-from maibench.datasets.cards import DatasetCard, card_names, find_card
+from maibench.datasets.cards.card import DatasetCard, card_names, find_card
+from maibench.datasets.cards.layout import Layout
 from maibench.datasets.generators import release_date
 from maibench.errors import MaibenchError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from maibench.datasets.card_import import Imported
+    from maibench.datasets.cards.importing import Imported
 
 
 def list_cards(pattern: str) -> RenderableType:

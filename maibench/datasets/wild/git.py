@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from maibench.datasets.originals import Original, Read, verified
+from maibench.datasets.wild.originals import Original, Read, verified
 from maibench.errors import ImageError, MaibenchError
 from maibench.files import disk_error
 

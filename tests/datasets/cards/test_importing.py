@@ -7,8 +7,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from maibench.cli import app
-from maibench.datasets.card_import import import_folder
-from maibench.datasets.cards import find_card
+from maibench.datasets.cards.card import find_card
+from maibench.datasets.cards.importing import import_folder
 from maibench.datasets.image import decode
 from maibench.datasets.readers import open_data
 from maibench.errors import DiskError, MaibenchError

@@ -11,10 +11,10 @@ import threading
 import fsspec
 import pytest
 
-from maibench.datasets import shards
 from maibench.datasets.readers import open_data
-from maibench.datasets.shard_names import expand_braces, find_shards
-from maibench.datasets.shards import open_shards
+from maibench.datasets.shards import tars as module
+from maibench.datasets.shards.names import expand_braces, find_shards
+from maibench.datasets.shards.tars import open_shards
 from maibench.errors import ImageError, MaibenchError
 
 
@@ -79,7 +79,7 @@ def test_local_shards(tars, jpeg, cache, monkeypatch):
         raise AssertionError("the shard was read again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards, "index_shard", refuse)
+        patched.setattr(module, "index_shard", refuse)
         check(open_data(f"wds:{tars}/train-*.tar, {tars}/test-000.tar"), jpeg)
     write_tar(tars / "test-000.tar", [("x.jpg", jpeg), ("x.cls", b"1")])
     with pytest.raises(MaibenchError, match="the column 'label' is empty"):
@@ -123,7 +123,7 @@ def test_shards_on_a_web_server(web, jpeg):
     assert manifest.images.in_order
     check(manifest, jpeg)
     assert len(web.got) == 6  # once for the index, once for the images
-    assert len(manifest.images._held) == shards.HELD
+    assert len(manifest.images._held) == module.HELD
     web.got.clear()
     check(open_data(pattern), jpeg)
     assert web.got == ["/train-000.tar", "/train-001.tar", "/test-000.tar"]

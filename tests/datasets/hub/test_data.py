@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import maibench
-from maibench.datasets import hub_listing
-from maibench.datasets.hub_data import HubSpec, open_hub, parse_hub
+from maibench.datasets.hub import listing
+from maibench.datasets.hub.data import HubSpec, open_hub, parse_hub
 from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 
@@ -89,10 +89,10 @@ class TestTheSameAsAFolder:
     def test_predictions_and_passes(self, folder, parquet, tmp_path, monkeypatch):
         """A sparse draw, several threads: the first pass reads no images, scoring each row group at most once."""
         read, opened = [], []
-        real, group = pq.ParquetFile.read, hub_listing._row_group
+        real, group = pq.ParquetFile.read, listing._row_group
         monkeypatch.setattr(pq.ParquetFile, "read", lambda its, columns: read.append(columns) or real(its, columns))
         monkeypatch.setattr(
-            hub_listing, "_row_group", lambda url, *given: opened.append((url, given[1])) or group(url, *given)
+            listing, "_row_group", lambda url, *given: opened.append((url, given[1])) or group(url, *given)
         )
         frames = []
         for data in (str(folder), f"hf:{parquet}"):

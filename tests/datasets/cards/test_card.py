@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maibench.datasets.card_layout import Layout, nearest_layouts
-from maibench.datasets.cards import FOLDER, DatasetCard, card_for_hub, card_names, find_card, read_card
+from maibench.datasets.cards.card import FOLDER, DatasetCard, card_for_hub, card_names, find_card, read_card
+from maibench.datasets.cards.layout import Layout, nearest_layouts
 from maibench.datasets.columns import parse_columns
 from maibench.datasets.generators import release_date
 from maibench.errors import MaibenchError

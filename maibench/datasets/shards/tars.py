@@ -27,8 +27,8 @@ from maibench.datasets.columns import parse_columns
 from maibench.datasets.demo import cache_folder
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.meanings import split_meant
-from maibench.datasets.shard_names import Shard, fetch, find_shards
-from maibench.datasets.tar_index import KEY, MEMBER, OFFSET, SIZE, index_shard
+from maibench.datasets.shards.names import Shard, fetch, find_shards
+from maibench.datasets.shards.tar_index import KEY, MEMBER, OFFSET, SIZE, index_shard
 from maibench.errors import DiskError, ImageError, MaibenchError
 from maibench.files import make_folder, write_whole
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from maibench.datasets.card_layout import Layout, Said, nearest_layouts
-from maibench.datasets.cards import DatasetCard
+from maibench.datasets.cards.card import DatasetCard
+from maibench.datasets.cards.layout import Layout, Said, nearest_layouts
 from maibench.datasets.generators import release_date
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.pack import Request
+from maibench.datasets.packing.pack import Request
 from maibench.datasets.readers import list_images
 from maibench.errors import MaibenchError
 from maibench.files import make_folder, write_whole
