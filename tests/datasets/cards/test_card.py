@@ -1,6 +1,8 @@
 """Cards: each is well formed and short, and reads its own layout; what is wrong in one is said."""
 
 import dataclasses
+import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -182,3 +184,12 @@ def test_unknown_names():
         find_card("GenImages")
     with pytest.raises(MaibenchError, match="name one data set"):
         find_card()
+
+
+def test_the_card_of_the_docs_is_one(tmp_path):
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    block = text[text.index("    title: My set") : text.index("## wild")]
+    (tmp_path / "mine.yaml").write_text(textwrap.dedent(block))
+    card = read_card(tmp_path / "mine.yaml")
+    said = Layout(card).describe("val/stable-diffusion-xl/7.png")
+    assert (said.label, said.generator, said.split, said.source) == (1, "sdxl", "validation", "prompt:7")
