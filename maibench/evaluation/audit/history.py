@@ -11,7 +11,7 @@ import pandas as pd
 
 from maibench.datasets.image import Pixels
 from maibench.evaluation.audit.luma import SMALLEST, luma
-from maibench.evaluation.audit.means import MIN_IMAGES, REAL, Mark, MeanImages, thumbnail
+from maibench.evaluation.audit.means import MIN_SOURCES, REAL, Mark, MeanImages, thumbnail
 from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
 from maibench.evaluation.audit.resizing import frame_width, resizing_traces
 from maibench.evaluation.audit.telling import LIMIT, Telling, light, telling, telling_of
@@ -168,10 +168,12 @@ def _share(strength: pd.Series) -> float:
 
 def _marks_finding(means: MeanImages | None, marks: list[Mark]) -> Finding:
     counts = means.counts() if means is not None else {}
-    enough = [name for name, n in counts.items() if name != REAL and n >= MIN_IMAGES]
-    if not enough or counts.get(REAL, 0) < MIN_IMAGES:
-        return Finding(MARKS, "grey", f"could not be measured: no generator and real images with {MIN_IMAGES} each")
-    measured = f"in {len(enough)} of {len(counts) - (REAL in counts)} generators with {MIN_IMAGES} images or more"
+    judged = means.judged() if means is not None else []
+    enough = [name for name in judged if name != REAL]
+    if not enough or REAL not in judged:
+        why = f"it takes a generator and real images of {MIN_SOURCES} sources each, counted as if they had equally many"
+        return Finding(MARKS, "grey", f"could not be measured: {why}")
+    measured = f"in {len(enough)} of {len(counts) - 1} generators, those of {MIN_SOURCES} sources or more"
     if not marks:
         return Finding(MARKS, "green", f"nothing stands still {measured}")
     in_corners = [mark for mark in marks if mark.where != "anywhere"]
@@ -226,9 +228,9 @@ def _mark_grid(marks: list[Mark]) -> Grid:
     rows: list[list[object]] = [[mark.generator, mark.where, mark.n, mark.times, mark.strength] for mark in marks]
     columns = ["generator", "where", "images", "times", "grey levels"]
     notes = [
-        "times: how much more the mean fine detail differs from that of the other class than it does elsewhere "
-        "(squared; by chance under 4); grey levels: by how much at most; corners are 48 x 48 pixels of the image as it "
-        "is, anywhere is all of it squeezed to 96 x 96"
+        "times: how much larger the squared mean fine detail is than by chance (where under 4 is likely); grey levels: "
+        "how strong it is at most; corners are 48 x 48 pixels of the image as it is, anywhere is all of it squeezed to "
+        "96 x 96"
     ]
     return Grid("What stands still", columns, rows, notes)
 

@@ -60,7 +60,7 @@ STEPS: dict[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
     "likeness": (_of_likeness, ("maibench.datasets.near",)),
     "history": (
         _of_history,
-        tuple(f"maibench.evaluation.audit.{name}" for name in ("history", "means", "traces", "resizing")),
+        tuple(f"maibench.evaluation.audit.{name}" for name in ("history", "luma", "means", "traces", "resizing")),
     ),
 }
 """What can be measured of an image, and the modules whose code decides what comes out."""
@@ -178,7 +178,7 @@ class _Parts:
 
     def add_thumbnail(self, facts: dict[str, Any]) -> None:
         if self._means is not None and _THUMBNAIL in facts:
-            self._means.add(facts["generator"], facts.pop(_THUMBNAIL))
+            self._means.add(facts["generator"], facts["source"], facts.pop(_THUMBNAIL))
 
     def write(self, found: list[dict[str, Any]], failed: list[dict[str, Any]]) -> None:
         """Keep the next part. Raises DiskError."""
