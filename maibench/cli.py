@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from maibench.cli_data import COLUMNS, SOURCE, data_app
+from maibench.cli_data import data_app
+from maibench.cli_make import COLUMNS, SOURCE
 from maibench.exit_codes import NOT_CLEAN, exit_codes
 
 app = typer.Typer(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,8 @@ from maibench.errors import ImageError
 
 
 class Images(Protocol):
-    """The bytes of a data set's images, by their paths in its manifest.
+    """The bytes of a data set's images, by their paths in its manifest. It can be pickled: another process then reads
+    for itself.
 
     in_order: True where it can only go forward; reading back costs another pass over the data.
     """
@@ -27,12 +29,18 @@ class Images(Protocol):
 
 
 class FolderImages:
-    """Files below a folder."""
+    """Files below a folder; equal where the folder is the same."""
 
     in_order = False
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FolderImages) and other._root == self._root
+
+    def __hash__(self) -> int:
+        return hash(self._root)
 
     def read(self, path: str) -> bytes:
         """The file's bytes. Raises ImageError where it cannot be read."""
@@ -43,3 +51,13 @@ class FolderImages:
 
     def expect(self, paths: Sequence[str]) -> None:
         """Files can be read in any order."""
+
+    def stamps(self, paths: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Size and time of change (ns) of each file; zeros for one that is not there."""
+        for path in paths:
+            try:
+                stat = os.stat(self._root / path)
+            except OSError:
+                yield 0, 0
+            else:
+                yield stat.st_size, stat.st_mtime_ns

@@ -11,8 +11,9 @@ import pandas as pd
 
 from maibench.datasets.data_card import FILE as CARD
 from maibench.datasets.data_card import DataCard, write_data_card
+from maibench.datasets.facts_file import FactsFile
 from maibench.errors import MaibenchError
-from maibench.files import PART, disk_error, make_folder, remove_parts, write_text, write_whole
+from maibench.files import disk_error, make_folder, remove_parts, write_text, write_whole
 
 MANIFEST, NOTES, IMAGES = "manifest.csv", ".windows", "images"
 
@@ -27,20 +28,11 @@ class MadeFolder:
 
     def __init__(self, path: Path, facts: str) -> None:
         make_folder(path)
-        self.path, self._file = path, path / facts
-        self.facts = self._read()
-        if not self.facts and any(not found.name.startswith(PART) for found in path.iterdir()):
-            raise MaibenchError(f"{path}: holds files that were not made by this command; choose another --out")
+        self.path, self._facts = path, FactsFile(path / facts, "the images of another command")
 
     def refuse_another(self, asked: dict[str, Any]) -> None:
         """Raise MaibenchError where the folder holds what another command asked for."""
-        before = self.facts["asked"] if self.facts else asked
-        for key in asked:
-            if before.get(key) != asked[key]:
-                raise MaibenchError(
-                    f"{self.path}: holds the images of another command ({key} was {before.get(key)!r}, now "
-                    f"{asked[key]!r}); choose another folder with --out, or replace it with --fresh"
-                )
+        self._facts.refuse_another(asked)
 
     def clear(self) -> None:
         """Remove what was made."""
@@ -49,30 +41,28 @@ class MadeFolder:
             for name in (NOTES, IMAGES):
                 if (self.path / name).is_dir():
                     shutil.rmtree(self.path / name)
-            for file in (self.path / CARD, self._file):
-                file.unlink(missing_ok=True)
+            (self.path / CARD).unlink(missing_ok=True)
+            self._facts.remove()
         except OSError as error:
             raise disk_error(self.path, error) from error
-        self.facts = {}
 
     def begin(self, asked: dict[str, Any], **explained: Any) -> None:
         """Write down what is asked for, unless it is gone on with. explained: facts that change nothing."""
         remove_parts(self.path)
-        if not self.facts:
-            self.facts = {"asked": asked, **explained}
-            self._write()
+        self._facts.begin(asked, **explained)
         make_folder(self.path / NOTES)
         make_folder(self.path / IMAGES)
 
     def finished(self) -> dict[str, Any] | None:
         """The facts that `finish` was given, where all is there."""
         file = self.path / MANIFEST
-        if "made" not in self.facts or not file.is_file():
+        made = self._facts.made
+        if made is None or not file.is_file():
             return None
         if not self._are_there(pd.read_csv(file, usecols=["path", "n_bytes"]).to_dict("records")):
             return None
         shutil.rmtree(self.path / NOTES, ignore_errors=True)
-        return self.facts["made"]
+        return made
 
     def has(self, window: int) -> bool:
         """Whether a window is done, and all that it wrote is there."""
@@ -98,8 +88,7 @@ class MadeFolder:
 
     def finish(self, rows: pd.DataFrame, made: dict[str, Any], card: DataCard) -> None:
         """Write the facts of what was made, the data card and, last, the manifest in the place of the notes."""
-        self.facts["made"] = made
-        self._write()
+        self._facts.finish(made)
         write_data_card(self.path, card, rows)
         write_whole(self.path / MANIFEST, lambda part: rows.to_csv(part, index=False))
         shutil.rmtree(self.path / NOTES, ignore_errors=True)
@@ -118,16 +107,3 @@ class MadeFolder:
                 file.unlink()
                 whole = False
         return whole
-
-    def _read(self) -> dict[str, Any]:
-        if not self._file.is_file():
-            return {}
-        try:
-            facts = json.loads(self._file.read_text(encoding="utf-8"))
-            facts["asked"].items()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise MaibenchError(f"{self._file}: is not what this command writes; choose another --out") from error
-        return facts
-
-    def _write(self) -> None:
-        write_text(self._file, json.dumps(self.facts, indent=2) + "\n")

@@ -32,13 +32,14 @@ class Manifest:
 
     rows: a frame with the columns of DESIGN.md section 7, checked, in its original order. root: the folder that the
     data lies in. name: a short name for folders and titles. images: where the bytes are; by default files whose `path`
-    is relative to `root`.
+    is relative to `root`. state: tells one version of the images from another, where the rows do not (by `image_id`).
     """
 
     rows: pd.DataFrame
     root: Path
     name: str
     images: Images = None  # type: ignore[assignment]  # filled in below
+    state: str = ""
 
     def __post_init__(self) -> None:
         if self.images is None:
@@ -46,13 +47,19 @@ class Manifest:
 
     @classmethod
     def from_frame(
-        cls, rows: pd.DataFrame, root: Path, name: str, where: str = "the manifest", images: Images | None = None
+        cls,
+        rows: pd.DataFrame,
+        root: Path,
+        name: str,
+        where: str = "the manifest",
+        images: Images | None = None,
+        state: str = "",
     ) -> Manifest:
         """Check `rows` and fill in what may be absent (`split`: all "test").
 
-        images: where they do not lie in files of their own; `path` is then a name and nothing more. Raises
-        MaibenchError for a missing column, a label outside {0, 1}, an unknown split, a path that is listed twice or
-        leaves `root` (also through a symbolic link), one image with two labels, or an empty list.
+        images: where they do not lie in files of their own; `path` is then a name and nothing more. state: theirs.
+        Raises MaibenchError for a missing column, a label outside {0, 1}, an unknown split, a path that is listed twice
+        or leaves `root` (also through a symbolic link), one image with two labels, or an empty list.
         """
         missing = [column for column in REQUIRED if column not in rows.columns]
         if missing:
@@ -78,7 +85,7 @@ class Manifest:
         if images is None:
             images = FolderImages(root)
             check_inside(root, rows["path"], where)
-        return cls(rows, root, name, images)
+        return cls(rows, root, name, images, state)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -88,6 +95,7 @@ class Manifest:
             if column in self.rows:
                 hashes = pd.util.hash_array(self.rows[column].astype(str).to_numpy(dtype=object))
                 digest.update(column.encode() + b"\0" + hashes.tobytes())
+        digest.update(self.state.encode())
         return digest.hexdigest()[:16]
 
     @property

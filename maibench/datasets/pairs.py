@@ -26,7 +26,8 @@ CROP = 256 * 256
 class Crop:
     """A real crop: `name` is unique and becomes the file's name; `pixels` uint8 height x width x 3, sides divisible by
     its autoencoders' factors; `source`, `split` and `licence` as in a manifest (None: no such column);
-    `autoencoders`: by which ones it is to be reconstructed; `photograph`: the path of what it was cut from."""
+    `autoencoders`: by which ones it is to be reconstructed; `photograph`, `image_id`: the path of what it was cut from,
+    and its sha256."""
 
     name: str
     pixels: NDArray[np.uint8]
@@ -35,6 +36,11 @@ class Crop:
     autoencoders: tuple[str, ...]
     licence: str | None = None
     photograph: str = ""
+    image_id: str | None = None
+
+
+Receipt = Callable[[Crop, str, str], str]
+"""(crop, "real" or an autoencoder's name, sha256 of the file) -> the receipt of that file."""
 
 
 def grid(length: int, size: int) -> list[int]:
@@ -57,14 +63,14 @@ def write_pairs(
     models: Mapping[str, Any] | None = None,
     storage: Storage = UNCOMPRESSED,
     device: str = "cpu",
-    receipt: Callable[[Crop, str], str] | None = None,
+    receipt: Receipt | None = None,
 ) -> pd.DataFrame:
     """Write every crop and its reconstructions to `folder`/images, and return the rows of a manifest.
 
     All crops are held in memory: hand over a long list in windows. They are reconstructed in batches of one size, in
     the order given. batch: crops of 256 x 256 pixels at once; of larger ones as many as have no more pixels, at least
     one. models: the autoencoders, on `device`; by default the nano ones of these names. receipt: what the column
-    `receipt` says of a crop's file by a generator ("real" or an autoencoder's name); None: no such column. A file that
+    `receipt` says of a file; None: no such column. A file that
     is there already is left as it is, and a batch whose files are all there is not computed: the same crops in the same
     batches make the same bytes. Raises ValueError for sides that an autoencoder would change, DiskError for what cannot
     be written.
@@ -107,7 +113,7 @@ def _store(file: Path, pixels: NDArray[np.uint8], storage: Storage) -> None:
 
 
 def _row(
-    folder: Path, crop: Crop, generator: str, storage: Storage, receipt: Callable[[Crop, str], str] | None
+    folder: Path, crop: Crop, generator: str, storage: Storage, receipt: Receipt | None
 ) -> dict[str, object]:
     path = _path(crop, generator, storage)
     data = (folder / path).read_bytes()
@@ -128,5 +134,5 @@ def _row(
     if crop.licence is not None:
         row["licence"] = crop.licence
     if receipt is not None:
-        row[COLUMN] = receipt(crop, generator)
+        row[COLUMN] = receipt(crop, generator, str(row["image_id"]))
     return row

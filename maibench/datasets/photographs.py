@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from maibench.datasets.image import decode
+from maibench.datasets.image import ImageFile, decode
 from maibench.datasets.manifest import Manifest
+from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 
 SMALLEST = 64
@@ -32,12 +34,12 @@ class Cut:
     shrink: bool
     longest: int
 
-    def __call__(self, manifest: Manifest, path: str) -> NDArray[np.uint8]:
-        """The pixels of a listed photograph, uint8 height x width x 3.
+    def __call__(self, file: ImageFile) -> NDArray[np.uint8]:
+        """The pixels of a photograph, uint8 height x width x 3.
 
-        Raises ImageError, with the reason in words, for one that is unreadable, too small or too large.
+        Raises ImageError, with the reason in words, for one that is broken, too small or too large.
         """
-        pixels = decode(manifest.read(path).data)
+        pixels = decode(file.data)
         if self.shrink:
             pixels = _halved(pixels)
         sides = [min(self.size or side, side) // self.factor * self.factor for side in pixels.shape[:2]]
@@ -47,6 +49,20 @@ class Cut:
             raise ImageError(f"longer than the {self.longest} pixels that can be stored")
         top, left = ((have - want) // 2 for have, want in zip(pixels.shape[:2], sides, strict=True))
         return pixels[top : top + sides[0], left : left + sides[1]].copy()  # a view would keep the whole photograph
+
+
+def open_photographs(data: str, out: Path, columns: str = "") -> Manifest:
+    """The data that photographs are taken from. data, columns: as `open_data` takes them.
+
+    Raises MaibenchError where `out` lies in the folder that they are listed from: it would be listed with them.
+    """
+    manifest = open_data(data, columns)
+    is_folder = Path(data.removeprefix("hf:")).expanduser().is_dir()
+    if is_folder and out.resolve().is_relative_to(manifest.root):
+        raise MaibenchError(
+            f"{out}: lies in the folder of the photographs and would be listed with them; choose an --out outside of it"
+        )
+    return manifest
 
 
 def photographs(manifest: Manifest, splits: Sequence[str], most: int | None = None) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from maibench.errors import MaibenchError
 REAL_FOLDERS = frozenset({"real", "0_real", "nature", "reals", "0"})
 SYNTHETIC_FOLDERS = frozenset({"1_fake", "ai", "fake", "synthetic", "1"})
 """Folder names that say the class and no generator: the generator is then the folder above, if that has a name."""
+UNFINISHED = (".shards", ".windows", ".work")
+"""Folders in which commands that make a data set keep their work until it is whole."""
 _IMAGE_COLUMNS = frozenset({"image", "img", "picture", "image_bytes", "bytes", "jpg", "jpeg", "png", "webp"})
 
 
@@ -45,6 +47,7 @@ def open_data(source: str, columns: str = "") -> Manifest:
 
         return open_wild()
     if path.is_dir():
+        check_finished(path)
         tables = _tables(path)
         return _open_tables(tables, path, columns) if tables else read_folder(path)
     if path.is_file():
@@ -53,6 +56,12 @@ def open_data(source: str, columns: str = "") -> Manifest:
         f"no data at '{source}': give 'demo', a folder of images, a .csv or .parquet manifest, Parquet files with "
         "images in them, hf:OWNER/NAME, or wds:PATTERN"
     )
+
+
+def check_finished(folder: Path) -> None:
+    """Raise MaibenchError where a command that makes a data set was stopped: what lies in the folder is a part."""
+    if any((folder / name).is_dir() for name in UNFINISHED):
+        raise MaibenchError(f"{folder}: is not finished; run the command that makes it again, it goes on there")
 
 
 def _tables(folder: Path) -> list[Path]:
@@ -71,7 +80,9 @@ def _open_tables(files: list[Path], source: Path, columns: str) -> Manifest:
         try:
             schema = pq.read_schema(files[0])
         except (OSError, ValueError) as error:
-            raise MaibenchError(f"{files[0]}: cannot be read as a manifest: {error}") from error
+            raise MaibenchError(
+                f"{files[0]}: cannot be read as a manifest: it is cut or no Parquet file; copy it again ({error})"
+            ) from error
         if {"shard", "offset"} <= set(schema.names):
             from maibench.datasets.shards.tars import open_packed
 
@@ -99,7 +110,8 @@ def read_manifest(file: Path, columns: str = "") -> Manifest:
         elif file.suffix == ".csv":
             rows = _read_csv(file)
         else:
-            raise MaibenchError(f"{file}: a manifest is a .csv or a .parquet file")
+            shards = f"; WebDataset shards are opened by wds:{file}" if file.suffix == ".tar" else ""
+            raise MaibenchError(f"{file}: a manifest is a .csv or a .parquet file{shards}")
     except (OSError, ValueError) as error:
         raise MaibenchError(f"{file}: cannot be read as a manifest: {error}") from error
     if columns:
@@ -141,10 +153,20 @@ def read_folder(folder: Path) -> Manifest:
     """
     files = sorted(list_images(folder))
     if not files:
-        raise MaibenchError(f"{folder}: no images found; expected real/ and a folder for each generator, or a manifest")
+        raise MaibenchError(
+            f"{folder}: no images found; expected real/ and a folder for each generator, or a manifest"
+            + _other_data(folder)
+        )
     rows = pd.DataFrame([_describe(folder, file) for file, _ in files])
     rows["n_bytes"] = [size for _, size in files]
     return Manifest.from_frame(rows, folder, folder.resolve().name, where=str(folder))
+
+
+def _other_data(folder: Path) -> str:
+    """What opens the data that a folder without images does hold."""
+    if any(folder.glob("*.tar")):
+        return f"; its WebDataset shards are opened by wds:{folder}"
+    return f"; its Parquet files are opened by hf:{folder}" if any(folder.glob("*/*.parquet")) else ""
 
 
 def list_images(folder: Path) -> list[tuple[str, int]]:

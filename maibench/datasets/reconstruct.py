@@ -20,8 +20,7 @@ import pandas as pd
 from maibench.datasets.made_folder import MadeFolder
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.pairs import Crop, write_pairs
-from maibench.datasets.photographs import SMALLEST, Cut, photographs
-from maibench.datasets.readers import open_data
+from maibench.datasets.photographs import SMALLEST, Cut, open_photographs, photographs
 from maibench.datasets.reconstruct_origin import card_of, receipts_of
 from maibench.datasets.storage import parse_storage
 from maibench.datasets.vaes import Choice, choose, fingerprint
@@ -92,7 +91,7 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
     names = [choice.name for choice in choices]
     if not 1 <= request.each <= len(names):
         raise MaibenchError(f"--each {request.each}: a photograph can have 1 to {len(names)} reconstructions here")
-    manifest = _open(request)
+    manifest = open_photographs(request.data, request.out)
     rows = photographs(manifest, splits, request.most)
     device = choose_device(request.device)
     asked: dict[str, Any] = {
@@ -146,7 +145,8 @@ def _crops(
     manifest.images.expect([row["path"] for row in rows])
     for number, row in enumerate(rows, first):
         try:
-            pixels = cut(manifest, row["path"])
+            file = manifest.read(row["path"])
+            pixels = cut(file)
         except ImageError as error:
             left_out[row["path"]] = str(error)
             continue
@@ -159,21 +159,10 @@ def _crops(
                 autoencoders=tuple(names[(number + k) % len(names)] for k in range(each)),
                 licence=("" if pd.isna(row["licence"]) else str(row["licence"])) if "licence" in row else None,
                 photograph=row["path"],
+                image_id=file.image_id,
             )
         )
     return crops, left_out
-
-
-def _open(request: Request) -> Manifest:
-    manifest = open_data(request.data)
-    if Path(request.data.removeprefix("hf:")).expanduser().is_dir() and request.out.resolve().is_relative_to(
-        manifest.root
-    ):
-        raise MaibenchError(
-            f"{request.out}: lies in the folder of the photographs and would be listed with them; choose an --out "
-            "outside of it"
-        )
-    return manifest
 
 
 def _load(choice: Choice, progress: Progress) -> Any:

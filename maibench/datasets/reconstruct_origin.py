@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from maibench.datasets.data_card import DataCard, versions_of
-from maibench.datasets.pairs import Crop
+from maibench.datasets.pairs import Crop, Receipt
 from maibench.datasets.photographs import Cut
 from maibench.datasets.receipts import receipt_text
 from maibench.datasets.vaes import Choice
 
 
-def receipts_of(asked: Mapping[str, Any], choices: Sequence[Choice], cut: Cut) -> Callable[[Crop, str], str]:
-    """(crop, "real" or an autoencoder's name) -> the receipt of that file.
-
-    asked: as it is written to reconstruct.json.
-    """
+def receipts_of(asked: Mapping[str, Any], choices: Sequence[Choice], cut: Cut) -> Receipt:
+    """What writes the receipts. asked: as it is written to reconstruct.json."""
     settings = {"batch_size": asked["batch_size"], "device": asked["device"], "dtype": "float32"}
     versions = versions_of("maibench", "torch", "diffusers")
     cutting = {"step": "cut", "settings": {"size": cut.size, "multiple_of": cut.factor, "halved": cut.shrink}}
@@ -33,10 +30,13 @@ def receipts_of(asked: Mapping[str, Any], choices: Sequence[Choice], cut: Cut) -
         for choice in choices
     }
 
-    def receipt(crop: Crop, generator: str) -> str:
-        photograph = {"step": "photograph", "data": asked["data"], "path": crop.photograph}
+    def receipt(crop: Crop, generator: str, image_id: str) -> str:
+        photograph = {
+            "step": "photograph", "data": asked["data"], "path": crop.photograph, "image_id": crop.image_id,
+            "licence": crop.licence or None,
+        }  # fmt: skip
         made = [] if generator == "real" else [decoded[generator]]
-        return receipt_text([photograph, cutting, *made, store])
+        return receipt_text([photograph, cutting, *made, {**store, "image_id": image_id}])
 
     return receipt
 

@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from maibench.datasets.manifest import Manifest
 from maibench.evaluation.attacks import Attack
+from maibench.evaluation.draw import drawn
 from maibench.evaluation.pipeline import Disturbance, Failure, Job, Prepared, Row, applies, stream
 from maibench.evaluation.store import COLUMNS, PredictionStore
 from maibench.models.base import Detector
@@ -63,21 +64,12 @@ def make_plan(
     for name, wanted in ((split, list(perturbations)), ("validation", clean)):
         if name == "validation" and name == split and batches:
             continue
-        rows = _draw(manifest.split(name), limit, seed)
+        rows = drawn(manifest.split(name), limit, seed).index.to_numpy()
         if wanted:
             batches += [
                 (rows[start : start + batch_size].tolist(), wanted) for start in range(0, len(rows), batch_size)
             ]
     return Plan(manifest, batches)
-
-
-def _draw(split: pd.DataFrame, limit: int | None, seed: int) -> NDArray[np.int64]:
-    """The positions of the rows that are scored."""
-    if limit is None or len(split) <= limit:
-        return split.index.to_numpy()
-    shuffled = split.iloc[np.random.default_rng(seed).permutation(len(split))].groupby("label")
-    share = (shuffled.cumcount() + 1) / shuffled["label"].transform("size")
-    return np.sort(share.sort_values(kind="stable").index[:limit].to_numpy())
 
 
 def score(

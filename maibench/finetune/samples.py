@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from maibench.datasets.image import decode
+from maibench.datasets.images import Images
 from maibench.datasets.manifest import Manifest, collections_of
 from maibench.errors import ImageError, MaibenchError
 
@@ -25,8 +25,8 @@ MEMORY = 8 * 2**30
 NEEDED = "the training split needs real images and at least one generator's"
 
 Pixels = NDArray[np.uint8]
-Pictures = dict[tuple[Path, str], Pixels]
-"""Decoded images by (root, path)."""
+Pictures = dict[tuple[Images, str], Pixels]
+"""Decoded images by where they lie and their paths there: two data sets may call theirs alike."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class SampleSource:
         kept = sum(pixels.nbytes for _, _, pixels in self._images if pixels is not None)
 
         def read(row: dict[str, Any]) -> Pixels | str | None:
-            pixels = self._known.get((manifest.root, row["path"]))
+            pixels = self._known.get((manifest.images, row["path"]))
             if pixels is not None and min(pixels.shape[:2]) >= smallest:
                 return pixels
             try:
@@ -167,7 +167,7 @@ class SampleSource:
             for start in range(0, len(rows), 64):
                 window = rows[start : start + 64]
                 paths = [row["path"] for row in window]
-                manifest.images.expect([path for path in paths if (manifest.root, path) not in self._known])
+                manifest.images.expect([path for path in paths if (manifest.images, path) not in self._known])
                 for row, found in zip(window, pool.map(read, window), strict=True):
                     if isinstance(found, str):
                         self.skipped[row["path"]] = found
@@ -180,7 +180,7 @@ class SampleSource:
                         )
                     if found is not None:
                         kept += found.nbytes
-                        self._known[manifest.root, row["path"]] = found
+                        self._known[manifest.images, row["path"]] = found
                     self._images.append((manifest, row["path"], found))
                     places.append(len(self._images) - 1)
         return places

@@ -148,8 +148,9 @@ def _read(
         except ImageError:
             return None
 
-    for manifest, _ in groups:
-        manifest.images.expect([path for its, path, _ in listed if its is manifest])
+    # a manifest may stand in two groups: what it is told twice, it would keep for a second reading
+    for images in {manifest.images for manifest, _ in groups}:
+        images.expect([path for manifest, path, _ in listed if manifest.images is images])
     with ThreadPoolExecutor(workers) as pool:
         items = list(pool.map(read, listed))
     usable = [index for index, item in enumerate(items) if item is not None]

@@ -53,20 +53,20 @@ def manifest(tmp_path):
 class TestCut:
     def test_takes_the_middle_to_a_multiple_of_the_factor(self, manifest, texture):
         image = texture((301, 130))
-        pixels = Cut(256, 8, shrink=False, longest=9999)(manifest(image), "0.png")
+        pixels = Cut(256, 8, shrink=False, longest=9999)(manifest(image).read("0.png"))
         np.testing.assert_array_equal(pixels, image[1:129, 22:278])
         assert pixels.base is None  # nothing holds the whole photograph
 
     def test_takes_all_of_it(self, manifest, texture):
         image = texture((301, 130))
-        pixels = Cut(None, 2, shrink=False, longest=9999)(manifest(image), "0.png")
+        pixels = Cut(None, 2, shrink=False, longest=9999)(manifest(image).read("0.png"))
         np.testing.assert_array_equal(pixels, image[:, :300])
 
     @pytest.mark.parametrize(
         ("size", "expected"), [((500, 420), (210, 250)), ((400, 300), (208, 277)), ((180, 90), (90, 180))]
     )
     def test_halves_but_keeps_something_to_see(self, manifest, texture, size, expected):
-        pixels = Cut(None, 1, shrink=True, longest=9999)(manifest(texture(size)), "0.png")
+        pixels = Cut(None, 1, shrink=True, longest=9999)(manifest(texture(size)).read("0.png"))
         assert pixels.shape[:2] == expected
 
     @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ class TestCut:
     )
     def test_leaves_out_what_does_not_fit(self, manifest, texture, size, cut, words):
         with pytest.raises(ImageError, match=words):
-            cut(manifest(texture(size)), "0.png")
+            cut(manifest(texture(size)).read("0.png"))
 
     def test_leaves_out_what_cannot_be_read(self, manifest, texture, tmp_path):
         listed = manifest(texture((64, 64)), texture((64, 64)))
@@ -88,9 +88,9 @@ class TestCut:
         cut = Cut(256, 1, False, 9999)
         for path, words in (("0.png", "not an image"), ("1.png", "cannot be read")):
             with pytest.raises(ImageError, match=words):
-                cut(listed, path)
+                cut(listed.read(path))
 
     def test_pixels_are_the_decoders(self, manifest, texture, tmp_path):
         listed = manifest(texture((64, 64)))
         expected = decode((tmp_path / "0.png").read_bytes())
-        np.testing.assert_array_equal(Cut(256, 1, False, 9999)(listed, "0.png"), expected)
+        np.testing.assert_array_equal(Cut(256, 1, False, 9999)(listed.read("0.png")), expected)

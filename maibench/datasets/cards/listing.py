@@ -18,26 +18,32 @@ if TYPE_CHECKING:
 
 
 def list_cards(pattern: str) -> RenderableType:
-    """A table of the data sets whose names match a glob. Raises MaibenchError when none does."""
-    from rich.markup import escape
+    """The data sets whose names match a glob: of each what it is, its size, its licence, and what it comes as. Raises
+    MaibenchError when there is none."""
     from rich.table import Table
+    from rich.text import Text
 
     matching = fnmatch.filter(card_names(), pattern)
     if not matching:
         raise MaibenchError(f"no data set matches '{pattern}': there are {', '.join(card_names())}")
-    table = Table("name", "what it is", "images", "licence", "comes as", box=None, pad_edge=False)
-    for name in matching:
-        card = find_card(name)
-        table.add_row(*map(escape, (name, card.title, card.size, card.licence, card.read_as)))
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for card in map(find_card, matching):
+        said = Text.assemble((card.title, "bold"), f": {card.size}\n{card.licence}; {card.read_as}")
+        table.add_row(Text(card.name), said)
     return table
 
 
 def show_card(card: DatasetCard) -> RenderableType:
     """Every fact of a card, and the commands that read the data set."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(show_header=False, box=None, pad_edge=False)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for fact in ("name", "title", "homepage", "licence", "size", "access"):
         if value := getattr(card, fact):
             table.add_row(fact, Text(value))
@@ -52,8 +58,8 @@ def show_card(card: DatasetCard) -> RenderableType:
         table.add_row("problem", Text(problem.says + (f" ({problem.link})" if problem.link else "")))
     for line in how_to_read(card):
         table.add_row("read it", Text(line))
-    table.add_row("cite", Text(card.cite))
-    return table
+    # by itself, as it is to be copied: no line is broken
+    return Group(table, Text(f"\n{card.cite}", no_wrap=True, overflow="ignore"))
 
 
 def _generators(card: DatasetCard, folders: Mapping[str, list[str]]) -> Iterator[str]:
@@ -66,7 +72,9 @@ def _generators(card: DatasetCard, folders: Mapping[str, list[str]]) -> Iterator
 def how_to_read(card: DatasetCard) -> list[str]:
     """The commands that read a data set, or make it readable."""
     folder = [f"maibench data import {card.name} --from FOLDER, then --data FOLDER"] if card.layout else []
-    hub = [f"--data {hub.source} (downloads it; 'maibench data pack' keeps it)" for hub in card.hub]
+    places = [hub.source for hub in card.hub]
+    one = places[0] if len(places) == 1 else f"one of these, as in {places[0]}" if places else ""
+    hub = [f"--data {one} (downloads it; 'maibench data pack' keeps it)"] if one else []
     return [*folder, *hub] or [card.access]
 
 

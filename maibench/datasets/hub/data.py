@@ -132,7 +132,8 @@ def _manifest(listed: Listing, columns: Columns, spec: HubSpec, where: str) -> M
         raise MaibenchError(f"{where}: lists no images")
     rows = columns.rows(listed.frame, where, listed.features)
     images = listed.images(rows["path"].tolist())
-    return Manifest.from_frame(rows, _root(spec) or Path(), spec.name, where, images)
+    state = "" if "image_id" in rows else listed.state
+    return Manifest.from_frame(rows, _root(spec) or Path(), spec.name, where, images, state)
 
 
 def _in_words(error: Exception, spec: HubSpec, where: str) -> MaibenchError:

@@ -7,10 +7,11 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
-from maibench.errors import ImageError
+from maibench.errors import ImageError, MaibenchError
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ForwardImages:
 
     def __init__(self, paths: Sequence[str], chunks: Sequence[Chunk]) -> None:
         self._positions = pd.Index(paths)
-        self._chunks = chunks
+        self._chunks = list(chunks)
         self._firsts = [chunk.first for chunk in chunks]
         self._lock = threading.Lock()
         self._told: deque[str] = deque()
@@ -46,12 +47,16 @@ class ForwardImages:
         self._at = self._end = 0
         self._rest: Iterator[bytes | None] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ForwardImages, (self._positions, self._chunks)
+
     def expect(self, paths: Sequence[str]) -> None:
         """Be told which images will be read next, each as often as it is named."""
         self._told.extend(paths)
 
     def read(self, path: str) -> bytes:
-        """The bytes of one image. Raises ImageError where there are none or the data cannot be read."""
+        """The bytes of one image. Raises ImageError where there are none or the data cannot be read, and what
+        MaibenchError a chunk raises."""
         with self._lock:
             position = self._position(path)
             self._listen()
@@ -61,7 +66,7 @@ class ForwardImages:
             except Exception as error:  # whatever a file system or a decoder raises
                 self._rest = None
                 self._read_once(position)
-                if isinstance(error, ImageError):
+                if isinstance(error, MaibenchError):
                     raise
                 raise ImageError(f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
             data = self._kept[position]

@@ -6,26 +6,29 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
 
 from maibench.datasets.columns import IMAGES, Columns
 from maibench.datasets.hub.forward import Chunk, ForwardImages
+from maibench.datasets.hub.reading import LinkedImages, one_by_one, row_group
 from maibench.datasets.images import Images
 from maibench.datasets.manifest import check_inside
-from maibench.errors import ImageError, MaibenchError
+from maibench.datasets.shards.embedded import image_sizes, sizes_of
+from maibench.errors import MaibenchError
 
-AT_ONCE = 16
-"""Images that are taken out of a row group at once."""
 ROWS = 1000
 """Rows that are turned into a frame at once."""
+FILES = 8
+"""Files that are listed at a time."""
 PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
 """Columns of text that may say where the images lie, by their names in small letters."""
 _REMOTE = "hf://datasets/[^/]+/[^/]+/"
@@ -34,32 +37,12 @@ _REMOTE = "hf://datasets/[^/]+/[^/]+/"
 @dataclass(frozen=True)
 class Listing:
     """frame: a row an image, with its `path` and `split`. features: Hugging Face's, by column. images: makes the
-    reader, once it is settled what each image is called."""
+    reader, once it is settled what each image is called. state: as of `Manifest`."""
 
     frame: pd.DataFrame
     features: Mapping[str, Any]
     images: Callable[[Sequence[str]], Images]
-
-
-class LinkedImages:
-    """Images that lie in files of their own, here or elsewhere. links: {name: path or URL}."""
-
-    in_order = False
-
-    def __init__(self, links: Mapping[str, str]) -> None:
-        self._links = links
-
-    def read(self, path: str) -> bytes:
-        """The file's bytes. Raises ImageError where it cannot be read."""
-        try:
-            with fsspec.open(self._links[path], "rb") as stream:
-                return bytes(stream.read())
-        except Exception as error:  # whatever a file system raises
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-            raise ImageError(f"cannot be read: {reason}") from error
-
-    def expect(self, paths: Sequence[str]) -> None:
-        """Files can be read in any order."""
+    state: str = ""
 
 
 def list_parquet(
@@ -72,18 +55,20 @@ def list_parquet(
     """
     image = _image(features, columns, where)
     is_text = _is_text(features[image])
-    passed = _Passed()
-    for split, urls in files.items():
-        for url in urls:
-            with fsspec.open(url, "rb") as stream:
-                file = pq.ParquetFile(stream)
-                table = file.read(columns=_leaves(file.schema_arrow, "" if is_text else image)).flatten()
-            frame = table.to_pandas() if table.num_columns else pd.DataFrame(index=range(file.metadata.num_rows))
+    passed, sizes = _Passed(), list[list[int]]()
+    listed = [(split, url) for split, urls in files.items() for url in urls]
+    with ThreadPoolExecutor(FILES) as threads:
+        tables = threads.map(lambda file: _table(file[1], "" if is_text else image), listed)
+        for (split, url), (table, metadata) in zip(listed, tables, strict=True):
+            frame = table.to_pandas() if table.num_columns else pd.DataFrame(index=range(metadata.num_rows))
             passed.add(split, frame.rename(columns={image if is_text else f"{image}.path": _OWN}))
-            for group in range(file.num_row_groups):
-                count = file.metadata.row_group(group).num_rows
-                passed.chunk(count, functools.partial(_row_group, url, file.metadata, group, image))
-    return passed.linked_by(image, features, root, where) if is_text else passed.listing(features, root)
+            sizes.append(image_sizes(metadata, image))
+            for group in range(metadata.num_row_groups):
+                count = metadata.row_group(group).num_rows
+                passed.chunk(count, functools.partial(row_group, url, metadata, group, image))
+    if is_text:
+        return passed.linked_by(image, features, root, where)
+    return replace(passed.listing(features, root), state=sizes_of(sizes))
 
 
 def list_streams(streams: Mapping[str, Any], columns: Columns, root: Path | None, where: str) -> Listing:
@@ -108,7 +93,8 @@ def list_streams(streams: Mapping[str, Any], columns: Columns, root: Path | None
             ]
             passed.add(split, pd.DataFrame(rows))
             count += len(batch)
-        passed.chunk(count, functools.partial(_one_by_one, undecoded.select_columns([image]), image))
+        place = "" if root else where
+        passed.chunk(count, functools.partial(one_by_one, undecoded.select_columns([image]), image, place))
     if image and _is_text(features[image]):
         return passed.linked_by(image, features, root, where)
     listing = passed.listing(features, root)
@@ -252,20 +238,10 @@ def _scalars(example: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row_group(url: str, metadata: pq.FileMetaData, group: int, image: str) -> Iterator[bytes | None]:
-    with fsspec.open(url, "rb") as stream:
-        # buffered, as else a whole row group's images would be held
-        file = pq.ParquetFile(stream, metadata=metadata, buffer_size=2**20)
-        leaf = f"{image}.bytes" if pa.types.is_struct(file.schema_arrow.field(image).type) else image
-        for batch in file.iter_batches(AT_ONCE, row_groups=[group], columns=[leaf], use_threads=False):
-            for value in batch.column(0):
-                yield _bytes(value.as_py())
-
-
-def _one_by_one(stream: Any, image: str) -> Iterator[bytes | None]:
-    for example in stream:
-        yield _bytes(example[image])
-
-
-def _bytes(value: Any) -> bytes | None:
-    return value.get("bytes") if isinstance(value, dict) else value
+def _table(url: str, image: str) -> tuple[pa.Table, pq.FileMetaData]:
+    """The plain columns of a file, flat, and what it says of itself."""
+    system, path = url_to_fs(url)
+    # what a stream would read ahead, or pyarrow between two columns, is images; so each range is asked for by itself
+    with system.open(path, "rb", cache_type="none") as stream:
+        file = pq.ParquetFile(stream, pre_buffer=True)
+        return file.read(columns=_leaves(file.schema_arrow, image)).flatten(), file.metadata

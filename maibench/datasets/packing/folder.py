@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from maibench.datasets.data_card import FILE
-from maibench.errors import MaibenchError
-from maibench.files import PART, disk_error, make_folder, remove_parts, write_text
+from maibench.datasets.facts_file import FactsFile
+from maibench.datasets.manifest import SPLITS
+from maibench.files import disk_error, make_folder, remove_parts, write_text
 
 FACTS, WORK = "pack.json", ".shards"
 
@@ -43,25 +44,16 @@ class PackFolder:
 
     def __init__(self, path: Path, suffix: str, asked: dict[str, Any], fresh: bool = False) -> None:
         make_folder(path)
-        self.path, self._suffix = path, suffix
-        self._facts = self._read()
-        if not self._facts and any(not found.name.startswith(PART) for found in path.iterdir()):
-            raise MaibenchError(f"{path}: holds files that were not made by this command; choose another --out")
+        self.path, self._suffix, self._asked = path, suffix, asked
+        self._facts = FactsFile(path / FACTS, "what another command packed")
         if fresh:
             self._clear()
-        before = self._facts.get("asked", asked)
-        for key in asked:
-            if before.get(key) != asked[key]:
-                raise MaibenchError(
-                    f"{path}: holds what another command packed ({key} was {before.get(key)!r}, now {asked[key]!r}); "
-                    "choose another folder with --out, or replace it with --fresh"
-                )
+        self._facts.refuse_another(asked)
         remove_parts(path)
-        self._facts.setdefault("asked", asked)
 
     def made(self) -> dict[str, Any] | None:
         """What `finish` was told, where all of it is still there."""
-        made: dict[str, Any] | None = self._facts.get("made")
+        made = self._facts.made
         if made is None or not (self.path / FILE).is_file():
             return None
         if any(_size(self.path / name) != size for name, size in made["shards"].items()):
@@ -71,7 +63,7 @@ class PackFolder:
 
     def begin(self) -> None:
         """Write down what is asked for."""
-        write_text(self.path / FACTS, json.dumps({"asked": self._facts["asked"]}, indent=2) + "\n")
+        self._facts.begin(self._asked)
         make_folder(self.path / WORK)
 
     def shard(self, name: str) -> Path:
@@ -103,8 +95,7 @@ class PackFolder:
 
     def finish(self, made: dict[str, Any]) -> None:
         """Write down that all is done. made: {"shards": {file: bytes}, ...}."""
-        self._facts["made"] = made
-        write_text(self.path / FACTS, json.dumps(self._facts, indent=2) + "\n")
+        self._facts.finish(made)
         self._remove_work()
 
     def _remove_work(self) -> None:
@@ -114,24 +105,12 @@ class PackFolder:
         try:
             if (self.path / WORK).is_dir():
                 shutil.rmtree(self.path / WORK)
-            for name in self._facts.get("made", {}).get("shards", ()):
-                (self.path / name).unlink(missing_ok=True)
-            for name in ("manifest.parquet", FILE, FACTS):
-                (self.path / name).unlink(missing_ok=True)
+            shards = (file for split in SPLITS for file in self.path.glob(f"{split}-[0-9]*"))  # finished or not
+            for file in (*shards, self.path / "manifest.parquet", self.path / FILE):
+                file.unlink(missing_ok=True)
+            self._facts.remove()
         except OSError as error:
             raise disk_error(self.path, error) from error
-        self._facts = {}
-
-    def _read(self) -> dict[str, Any]:
-        file = self.path / FACTS
-        if not file.is_file():
-            return {}
-        try:
-            facts: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            facts["asked"].items()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise MaibenchError(f"{file}: is not what this command writes; choose another --out") from error
-        return facts
 
 
 def _size(file: Path) -> int:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from maibench.datasets.data_card import FILE, read_front_matter
-from maibench.datasets.packing.folder import WORK
+from maibench.datasets.readers import check_finished
 from maibench.errors import MaibenchError
 from maibench.files import PART
 
-AUDIT = "audit.json"
-_LEFT_HERE = [f"{PART}*", f"**/{PART}*", f"{WORK}/*", ".windows/*", "**/.DS_Store", ".DS_Store"]
+AUDITS = ("audit.json", "audit/audit.json", "audit/after/audit.json")
+"""The last is what 'maibench data match' writes of its own images."""
+_LEFT_HERE = [f"{PART}*", f"**/{PART}*", "**/.DS_Store", ".DS_Store"]
 """What half-done commands leave, and what no data set means to hold."""
 
 
@@ -31,7 +32,7 @@ def publish(folder: Path, repository: str, private: bool = False, anyway: bool =
     if (red := red_findings(folder)) and not anyway:
         named = "; ".join(red[:3]) + ("; ..." if len(red) > 3 else "")
         raise MaibenchError(
-            f"{folder / AUDIT}: the audit is red ({named}): 'maibench data match' or 'maibench data split' may help; "
+            f"{folder}: the audit is red ({named}): 'maibench data match' or 'maibench data split' may help; "
             "--anyway publishes it as it is"
         )
     return _send(folder, repository, private)
@@ -41,8 +42,7 @@ def check_folder(folder: Path) -> None:
     """Raise MaibenchError where a folder cannot be handed on: no data card, no licence, or not finished."""
     if not folder.is_dir():
         raise MaibenchError(f"{folder}: no such folder; 'maibench data pack' writes one to publish")
-    if (folder / WORK).is_dir() or (folder / ".windows").is_dir():
-        raise MaibenchError(f"{folder}: is not finished; run the command that makes it again, then publish it")
+    check_finished(folder)
     licence = read_front_matter(folder).get("license")
     if not licence or licence == "unknown":
         raise MaibenchError(
@@ -52,15 +52,17 @@ def check_folder(folder: Path) -> None:
 
 
 def red_findings(folder: Path) -> list[str]:
-    """The names of what the audit in a folder found to be red; none where there is no audit."""
-    file = folder / AUDIT
-    if not file.is_file():
-        return []
+    """The names of what the audits of a folder, in it or below audit/, found to be red; none where there is none."""
+    files = [folder / name for name in AUDITS if (folder / name).is_file()]
+    return list(dict.fromkeys(finding for file in files for finding in _red_in(file)))
+
+
+def _red_in(file: Path) -> Iterator[str]:
     try:
         audit = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise MaibenchError(f"{file}: cannot be read ({error}); audit the data again, or remove the file") from error
-    return list(dict.fromkeys(_red(audit)))
+    yield from _red(audit)
 
 
 def _red(part: Any) -> Iterator[str]:

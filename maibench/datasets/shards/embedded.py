@@ -6,12 +6,14 @@ The other columns are read at once, the images a row group at a time, so that me
 from __future__ import annotations
 
 import collections
+import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +62,21 @@ def open_embedded(files: Sequence[Path], name: str, columns: str = "") -> Manife
         frame["path"] = own if _are_keys(own) else numbers
     rows = asked.rows(frame, where, class_names(schema.metadata))
     images = EmbeddedImages(files, image, [part.groups for part in parts], rows["path"])
-    return Manifest.from_frame(rows, root, name, where=where, images=images)
+    state = "" if "image_id" in rows else sizes_of(part.sizes for part in parts)
+    return Manifest.from_frame(rows, root, name, where=where, images=images, state=state)
+
+
+def image_sizes(metadata: pq.FileMetaData, image: str) -> list[int]:
+    """The bytes of a column's images in each row group: other images make other ones."""
+    leaves = {image, f"{image}.bytes"}
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    columns = [[group.column(at) for at in range(group.num_columns)] for group in groups]
+    return [sum(c.total_compressed_size for c in group if c.path_in_schema in leaves) for group in columns]
+
+
+def sizes_of(files: Iterable[list[int]]) -> str:
+    """The `state` of images in Parquet files of such `image_sizes`."""
+    return hashlib.sha256(repr([*files]).encode()).hexdigest()
 
 
 class EmbeddedImages:
@@ -70,11 +86,14 @@ class EmbeddedImages:
 
     def __init__(self, files: Sequence[Path], column: str, groups: Sequence[list[int]], paths: pd.Series) -> None:
         """groups: how many rows each row group of each file has. paths: of all rows, in the files' order."""
-        self._files, self._column, self._paths = list(files), column, paths
+        self._files, self._column, self._sizes, self._paths = list(files), column, groups, paths
         self._groups = [(file, group) for file, sizes in enumerate(groups) for group in range(len(sizes))]
         self._starts = np.cumsum([0, *(size for sizes in groups for size in sizes)])
         self._held: collections.OrderedDict[int, pa.ChunkedArray] = collections.OrderedDict()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EmbeddedImages, (self._files, self._column, self._sizes, self._paths)
 
     def read(self, path: str) -> bytes:
         """The image's bytes. Raises ImageError where the row has none, or its file cannot be read."""
@@ -109,10 +128,11 @@ class EmbeddedImages:
 
 @dataclass(frozen=True)
 class _Part:
-    """A file. frame: a row an image, without the images. groups: the rows of its row groups."""
+    """A file. frame: a row an image, without the images. groups: the rows of its row groups; sizes: `image_sizes`."""
 
     frame: pd.DataFrame
     groups: list[int]
+    sizes: list[int]
 
 
 def _schema(file: Path) -> pa.Schema:
@@ -133,13 +153,14 @@ def _read(file: Path, image: str, first: Path) -> _Part:
     try:
         with pq.ParquetFile(file) as parquet:
             groups = [parquet.metadata.row_group(at).num_rows for at in range(parquet.num_row_groups)]
+            sizes = image_sizes(parquet.metadata, image)
             table = parquet.read([*wanted, *([f"{image}.path"] if has_path else [])])
     except (OSError, ValueError) as error:
         raise MaibenchError(f"{file}: is damaged; copy it again ({error})") from error
     frame = table.select([column for column in wanted if column in table.column_names]).to_pandas()
     if has_path:
         frame[_OWN_PATH] = pc.struct_field(table[image], "path").to_pandas()
-    return _Part(frame, groups)
+    return _Part(frame, groups, sizes)
 
 
 def _images(file: Path, group: int, column: str) -> pa.ChunkedArray:
@@ -168,13 +189,15 @@ def _are_keys(paths: pd.Series | None) -> bool:
 def _has_paths_only(file: Path, image: str) -> bool:
     """Whether {bytes, path} holds no bytes, which is how images are listed that were not put into the file."""
     try:
-        with pq.ParquetFile(file) as parquet:
+        # buffered, as else a whole row group's images would be held
+        with pq.ParquetFile(file, buffer_size=1 << 20) as parquet:
             if not parquet.num_row_groups or not pa.types.is_struct(parquet.schema_arrow.field(image).type):
                 return False
-        images = _images(file, 0, image)
+            batches = parquet.iter_batches(16, row_groups=[0], columns=[f"{image}.bytes"], use_threads=False)
+            there = (batch.num_rows > pc.struct_field(batch[image], "bytes").null_count for batch in batches)
+            return parquet.metadata.row_group(0).num_rows > 0 and not any(there)
     except (OSError, ValueError):  # damaged: its images say so, each for itself
         return False
-    return 0 < len(images) == images.null_count
 
 
 def _check_beside(root: Path, paths: pd.Series | None, image: str, where: str) -> None:

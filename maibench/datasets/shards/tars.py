@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -107,6 +107,9 @@ class Places:
         self.shards = list(shards)
         self._paths, self._number, self._offset, self._size = paths, number, offset, size
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Places, (self._paths, self._number, self._offset, self._size, self.shards)
+
     def of(self, path: str) -> tuple[int, int, int]:
         """(shard, offset, bytes). Raises ImageError for a sample without an image."""
         at = self._rows[path]
@@ -150,6 +153,9 @@ class RemoteShards:
         self._places = places
         self._held: collections.OrderedDict[int, IO[bytes]] = collections.OrderedDict()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemoteShards, (self._places,)
 
     def read(self, path: str) -> bytes:
         """The image's bytes. Raises MaibenchError where its shard cannot be fetched: a lost connection is no reason to

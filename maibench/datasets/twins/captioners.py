@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.twins.places import Found, Place, dtype_for, found_at, load_model, parse_place
+from maibench.datasets.twins.places import Found, Place, brief, dtype_for, found_at, load_model, parse_place
 from maibench.errors import MaibenchError
 
 NANO = "moondream-nano"
@@ -110,13 +110,21 @@ class TransformersCaptioner:
         self.facts = {**found.facts, "settings": settings}
 
     def caption(self, pixels: NDArray[np.uint8]) -> str:
-        """Its caption, or where it is a model to talk with, its answer to `QUESTION`."""
+        """Its caption, or where it is a model to talk with, its answer to `QUESTION`.
+
+        Raises MaibenchError for a model that cannot be asked so.
+        """
         import torch
         from PIL import Image
 
-        with torch.no_grad():
-            given = self._inputs(Image.fromarray(pixels)).to(self._model.device, self._model.dtype)
-            words = self._model.generate(**given, max_new_tokens=TOKENS, do_sample=False, num_beams=1)[0]
+        try:
+            with torch.no_grad():
+                given = self._inputs(Image.fromarray(pixels)).to(self._model.device, self._model.dtype)
+                words = self._model.generate(**given, max_new_tokens=TOKENS, do_sample=False, num_beams=1)[0]
+        except Exception as error:  # a processor that wants more than an image, a full GPU: whatever the model says
+            raise MaibenchError(
+                f"the captioner '{self.facts['model']}' fails ({brief(error)}); take another"
+            ) from error
         asked = given["input_ids"][0] if "input_ids" in given else words[:0]
         if len(asked) <= len(words) and torch.equal(words[: len(asked)], asked):  # a decoder repeats what it was given
             words = words[len(asked) :]

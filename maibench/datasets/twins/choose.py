@@ -58,16 +58,18 @@ class Gate:
 
 
 class _Seen:
-    """The photographs that were chosen before; room for `most`."""
+    """The photographs that were chosen before; room for `most`. splits: of their sources."""
 
     def __init__(self, most: int) -> None:
         self.ids: set[str] = set()
+        self.splits: dict[str, str] = {}
         self._paths: list[str] = []
         self._hashes = np.zeros((2, most), dtype=np.uint64)
 
     def add(self, facts: dict[str, Any]) -> None:
         """Remember what `_photo` found."""
         self.ids.add(facts["photo"]["image_id"])
+        self.splits[facts["photo"]["source"]] = facts["photo"]["split"]
         if not facts["flat"]:
             self._hashes[:, len(self._paths)] = int(facts["dhash"], 16), int(facts["down"], 16)
             self._paths.append(facts["photo"]["path"])
@@ -130,6 +132,12 @@ def candidates(manifest: Manifest, gate: Gate) -> list[dict[str, Any]]:
     if not manifest.images.in_order:
         rows.sort(key=lambda row: hashlib.sha256(f"{gate.seed} {row['path']}".encode()).digest())
     return rows
+
+
+def licence_of(row: dict[str, Any]) -> str:
+    """What a row says of its licence; empty where it says nothing."""
+    given = row.get("licence")
+    return "" if pd.isna(given) else str(given).strip()
 
 
 def shares_of(manifest: Manifest, text: str) -> tuple[float, ...] | None:
@@ -205,9 +213,11 @@ def _photo(
         raise ImageError(f"nearly the same as {twin}, which was chosen before")
     source = str(row.get("source") or row["path"])
     split = row["split"] if gate.shares is None else split_of(source, gate.shares, gate.seed)
+    if seen.splits.get(source, split) != split:
+        raise ImageError(f"its source '{source}' lies in two splits: {seen.splits[source]} was chosen before")
     photo = Photo(
         name, row["path"], file.image_id, source, split,
-        "" if pd.isna(row.get("licence")) else str(row.get("licence")),
+        licence_of(row),
         {"format": file.format, "width": width, "height": height, "n_bytes": len(file.data)},
     )  # fmt: skip
     facts = {"photo": asdict(photo), "dhash": f"{across:016x}", "down": f"{down:016x}", "flat": flat}
@@ -217,7 +227,7 @@ def _photo(
 def _licensed(rows: list[dict[str, Any]], licences: Sequence[str], refused: dict[str, str]) -> Iterator[dict[str, Any]]:
     allowed = {_plain(licence) for licence in licences}
     for row in rows:
-        given = "" if pd.isna(row.get("licence")) else str(row.get("licence"))
+        given = licence_of(row)
         if allowed and _plain(given) not in allowed:
             refused[row["path"]] = f"the licence {given!r} is not one that is taken" if given else "no licence"
         else:

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from maibench.errors import MaibenchError
-from maibench.files import PART, disk_error, make_folder, remove_parts, write_text, write_whole
+from maibench.datasets.facts_file import FactsFile
+from maibench.files import disk_error, make_folder, remove_parts, write_text, write_whole
 
 FACTS, QUARANTINE, CARD, DATA, WORK = "pairs.json", "quarantine.json", "README.md", "data", ".work"
 
@@ -25,21 +25,11 @@ class TwinsFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.work = path, path / WORK
-        self.facts = self._read()
-        if not path.is_dir() and path.exists():
-            raise MaibenchError(f"{path}: cannot be written (it is a file); choose another folder with --out")
-        if not self.facts and path.is_dir() and any(not found.name.startswith(PART) for found in path.iterdir()):
-            raise MaibenchError(f"{path}: holds files that were not made by this command; choose another --out")
+        self._facts = FactsFile(path / FACTS, "the pairs of another command")
 
     def refuse_another(self, asked: dict[str, Any]) -> None:
         """Raise MaibenchError where the folder holds what another command asked for."""
-        before = self.facts["asked"] if self.facts else asked
-        for key in asked:
-            if before.get(key) != asked[key]:
-                raise MaibenchError(
-                    f"{self.path}: holds the pairs of another command ({key} was {before.get(key)!r}, now "
-                    f"{asked[key]!r}); choose another folder with --out, or replace it with --fresh"
-                )
+        self._facts.refuse_another(asked)
 
     def clear(self) -> None:
         """Remove what was made."""
@@ -47,23 +37,21 @@ class TwinsFolder:
             for name in (DATA, WORK):
                 if (self.path / name).is_dir():
                     shutil.rmtree(self.path / name)
-            for name in (QUARANTINE, CARD, FACTS):
+            for name in (QUARANTINE, CARD):
                 (self.path / name).unlink(missing_ok=True)
+            self._facts.remove()
         except OSError as error:
             raise disk_error(self.path, error) from error
-        self.facts = {}
 
     def begin(self, asked: dict[str, Any]) -> None:
         """Write down what is asked for, unless it is gone on with."""
         make_folder(self.path)
         remove_parts(self.path)
-        if not self.facts:
-            self.facts = {"asked": asked}
-            self._write()
+        self._facts.begin(asked)
 
     def finished(self) -> dict[str, Any] | None:
         """What was made, where it is all there."""
-        made = self.facts.get("made")
+        made = self._facts.made
         if made is None or not (self.path / CARD).is_file() or not (self.path / QUARANTINE).is_file():
             return None
         sizes = {name: (self.path / name).stat().st_size for name in made["files"] if (self.path / name).is_file()}
@@ -74,8 +62,7 @@ class TwinsFolder:
 
     def finish(self, made: dict[str, Any]) -> None:
         """Write down what was made; the notes are no longer needed."""
-        self.facts["made"] = made
-        self._write()
+        self._facts.finish(made)
         self._remove_work()
 
     def note(self, stage: str, name: str) -> dict[str, Any] | None:
@@ -105,20 +92,6 @@ class TwinsFolder:
 
     def _remove_work(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
-
-    def _read(self) -> dict[str, Any]:
-        file = self.path / FACTS
-        if not file.is_file():
-            return {}
-        try:
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            facts["asked"].items()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise MaibenchError(f"{file}: is not what this command writes; choose another --out") from error
-        return facts
-
-    def _write(self) -> None:
-        write_text(self.path / FACTS, json.dumps(self.facts, indent=2, sort_keys=True) + "\n")
 
 
 def _fill(data: bytes, part: Path) -> None:

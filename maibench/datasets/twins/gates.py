@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.twins.places import Found, load_model
+from maibench.datasets.twins.places import Found, brief, load_model
 from maibench.errors import MaibenchError
 
 BLANK = 2.0
@@ -85,7 +86,19 @@ class Judge:
         self.facts = {**found.facts, "settings": {"limits": asdict(limits), "classes": list(CLASSES)}}
 
     def judge(self, pixels: NDArray[np.uint8], caption: str) -> tuple[Scores, list[str]]:
-        """The scores of an image, and why it does not pass. A caption that is too long for the model is cut."""
+        """The scores of an image, and why it does not pass. A caption that is too long for the model is cut.
+
+        Raises MaibenchError for a model that cannot be asked so, and for one whose scores are no numbers.
+        """
+        try:
+            scores = self._scores(pixels, caption)
+        except Exception as error:  # a processor of another kind, a full GPU: whatever the model says
+            raise MaibenchError(f"the judge '{self.facts['model']}' fails ({brief(error)}); take another") from error
+        if not all(map(math.isfinite, scores.as_dict().values())):
+            raise MaibenchError(f"the judge '{self.facts['model']}' fails (its scores are NaN); take another")
+        return scores, scores.failures(self._limits)
+
+    def _scores(self, pixels: NDArray[np.uint8], caption: str) -> Scores:
         import torch
         from PIL import Image
 
@@ -102,5 +115,4 @@ class Judge:
             logits = cosines * self._model.logit_scale.exp().double()
         photo = float(logits[1:3].softmax(0)[0])
         unsafe = float(logits[3:5].softmax(0)[1])
-        scores = Scores(*(round(value, 4) for value in (float(cosines[0]), photo, unsafe)))
-        return scores, scores.failures(self._limits)
+        return Scores(*(round(value, 4) for value in (float(cosines[0]), photo, unsafe)))

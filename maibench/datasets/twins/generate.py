@@ -19,6 +19,8 @@ from maibench.errors import ImageError, MaibenchError
 
 ROOM = 0.8
 """Of a GPU's free memory. Larger pipelines are held on the host, and their parts moved to it as they are needed."""
+PLAIN = "A house."
+"""Where a pipeline fails with this prompt, too, it is not the prompt that it fails for."""
 
 
 def candidate_seed(seed: int, image_id: str, generator: str, candidate: int) -> int:
@@ -82,18 +84,21 @@ class Maker:
     def make(self, prompt: str, seed: int) -> NDArray[np.uint8]:
         """An image of the prompt, uint8 height x width x 3.
 
-        Raises ImageError for one that is no picture (not a number), MaibenchError where the memory does not suffice.
+        Raises ImageError for one that is no picture (not a number) and for a prompt that the pipeline fails with where
+        it does not with another; MaibenchError for a pipeline that fails, and where the memory does not suffice.
         """
         import torch
 
         try:
-            # drawn on the CPU, so that a seed means the same noise on every device
-            noise = torch.Generator("cpu").manual_seed(seed)
-            values = self._pipeline(prompt=prompt, generator=noise, output_type="np", **self._settings).images[0]
+            values = self._call(prompt, seed)
         except torch.OutOfMemoryError as error:
             raise MaibenchError(f"'{self.name}': the GPU's memory does not suffice; take a smaller pipeline") from error
         except Exception as error:  # a size that it cannot make, a prompt that it refuses: whatever the pipeline says
-            raise MaibenchError(f"the pipeline '{self.name}' fails ({brief(error)}); see its settings") from error
+            try:
+                self._call(PLAIN, seed)
+            except Exception:
+                raise MaibenchError(f"the pipeline '{self.name}' fails ({brief(error)}); see its settings") from error
+            raise ImageError(f"the generator fails with this caption ({brief(error)})") from error
         if not np.isfinite(values).all():
             raise ImageError("not a picture: the generator's values are not numbers (NaN)")
         return (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
@@ -106,6 +111,13 @@ class Maker:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _call(self, prompt: str, seed: int) -> Any:
+        import torch
+
+        # drawn on the CPU, so that a seed means the same noise on every device
+        noise = torch.Generator("cpu").manual_seed(seed)
+        return self._pipeline(prompt=prompt, generator=noise, output_type="np", **self._settings).images[0]
 
     def _place(self, device: str, folder: Path) -> None:
         import torch

@@ -103,7 +103,8 @@ def load_model(kind: Any, folder: Path, what: str, dtype: torch.dtype) -> tuple[
         model, info = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        # "pil": what the models were trained with, and the same with and without torchvision
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     except Exception as error:  # whatever a wrong folder makes of safetensors, torch or transformers
         raise MaibenchError(f"{folder}: cannot be loaded as a {what} ({brief(error)})") from error
     refuse_missing(info, folder)

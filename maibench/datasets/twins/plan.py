@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from maibench.datasets.twins.choose import candidates
+from maibench.datasets.twins.choose import candidates, licence_of
 from maibench.datasets.twins.folder import TwinsFolder
 from maibench.datasets.twins.places import Place
 from maibench.datasets.twins.presets import Generator
@@ -30,11 +30,13 @@ class Download:
 
 @dataclass(frozen=True)
 class Effort:
-    """What a request means. listed: photographs of the source; photographs: that are chosen at most. images, gated, and
+    """What a request means. listed: photographs of the source, unlicensed: of them without a licence, where that is no
+    matter; photographs: that are chosen at most. images, gated, and
     calls of each generator's denoiser: at least and at most, if all photographs are chosen and pass. done: it is all
     there."""
 
     listed: int
+    unlicensed: int
     photographs: int
     images: tuple[int, int]
     calls: dict[str, tuple[int, int] | None]
@@ -49,6 +51,7 @@ class Effort:
             return ["nothing is missing: the folder holds what is asked for"]
         lines = [
             f"photographs: up to {self.photographs:,} of {self.listed:,} that are listed",
+            *([f"licences: any are taken; {self.unlicensed:,} photographs have none"] if self.unlicensed else []),
             f"captions: {self.photographs:,}",
             f"images to generate: {_span(self.images)}",
             f"images to put through the gates: {_span(self.gated)}",
@@ -75,7 +78,9 @@ def effort_of(request: Request) -> Effort:
     plan = read_request(request)
     folder = TwinsFolder(request.out)
     folder.refuse_another(plan.asked() | {"device": choose_device(request.device)})
-    listed = len(candidates(plan.manifest, plan.gate))
+    rows = candidates(plan.manifest, plan.gate)
+    listed = len(rows)
+    unlicensed = 0 if plan.gate.licences else sum(not licence_of(row) for row in rows)
     most = min(request.most, listed)
     least = most * len(plan.generators)
     steps = {generator.name: _steps(generator, most, request.candidates) for generator in plan.generators}
@@ -84,6 +89,7 @@ def effort_of(request: Request) -> Effort:
     places += [(f"generator {generator.name}", generator.place, generator.gigabytes) for generator in plan.generators]
     return Effort(
         listed=listed,
+        unlicensed=unlicensed,
         photographs=most,
         images=(least, least * request.candidates),
         calls=steps,

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.photographs import SMALLEST
-from maibench.datasets.readers import open_data
+from maibench.datasets.photographs import SMALLEST, open_photographs
 from maibench.datasets.storage import Storage, parse_storage
 from maibench.datasets.twins.captioners import CaptionerSpec, choose_captioner
 from maibench.datasets.twins.choose import Gate, shares_of
@@ -97,12 +96,7 @@ def read_request(request: Request) -> Plan:
                 f"--size {request.size}: '{generator.name}' makes images of {min(sides)} pixels, and nothing is "
                 f"enlarged; give --size {min(sides)} or less"
             )
-    manifest = open_data(request.data, request.columns)
-    if Path(request.data).expanduser().is_dir() and request.out.resolve().is_relative_to(manifest.root):
-        raise MaibenchError(
-            f"{request.out}: lies in the folder of the photographs and would be listed with them; choose an --out "
-            "outside of it"
-        )
+    manifest = open_photographs(request.data, request.out, request.columns)
     licences = tuple(filter(None, (text.strip() for text in request.licences.split(","))))
     shares = shares_of(manifest, request.shares)
     gate = Gate(request.most, request.size, max(request.smallest, request.size), licences, shares, request.seed)

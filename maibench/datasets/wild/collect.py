@@ -40,7 +40,7 @@ class Summary:
     """What an import came to.
 
     out: the folder with images/ and manifest.csv. listed: images on the list. counts: how many are there as
-    "byte-equal", "pixel-equal" and "within 1 level" (`wild_crops.agreement`). computed: crops made by this call; the
+    "byte-equal", "pixel-equal" and "within 1 level" (`agreement`). computed: crops made by this call; the
     others were there. missing: a frame, a row for each image that is not there, with `why`; also in out/missing.csv.
     """
 
@@ -78,11 +78,11 @@ def import_wild(
 ) -> Summary:
     """Collect the originals of `wild` and cut its crops out of them; what is already there is kept.
 
-    copies: folders that hold git copies (`originals_git.LAYOUTS`). fetch: "git" or "raw" to download what they lack,
+    copies: folders that hold git copies (`git.LAYOUTS`). fetch: "git" or "raw" to download what they lack,
     from `address` (by default GitHub's); None downloads nothing. out: by default the place where `open_wild` looks.
-    listed: as `wild_list.read_list` gives it.
+    listed: as `listed.read_list` gives it.
 
-    An original counts only with the listed sha256, a crop only where it is the listed one (`wild_crops.agreement`).
+    An original counts only with the listed sha256, a crop only where it is the listed one (`agreement`).
     out receives images/, manifest.csv (the images that are there, in the list's form and order), and missing.csv
     where some are not. Nothing else is kept; an interrupted call loses nothing and the next goes on.
     Raises MaibenchError where nothing says where to collect from, or `out` holds other data; DiskError.

@@ -26,7 +26,7 @@ MANIFEST_COLUMNS = (
     "jpeg_quality", "jpeg_subsampling", "licence",
 )  # fmt: skip
 CHECKS = ("pixel_hash", "block_means")
-"""Columns of bytes that the list has beyond the manifest's: `wild_crops` says what they are."""
+"""Columns of bytes that the list has beyond the manifest's: `crops` says what they are."""
 
 _TEXTS = ("generator", "source", "split", "format", "generator_detail", "origin", "origin_commit", "licence")
 _HASHES = ("image_id", "origin_sha256")

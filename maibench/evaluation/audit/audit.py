@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import maibench
 from maibench.datasets.image import MAX_PIXELS
 from maibench.datasets.manifest import SPLITS, Manifest
 from maibench.errors import MaibenchError
-from maibench.evaluation.audit.measure import LISTED, Measured, drawn, measure
+from maibench.evaluation.audit.measure import Measured, measure
 from maibench.evaluation.audit.parts import Finding, Part
+from maibench.evaluation.audit.verdict import LIMIT_AUC, Verdict, judged
+from maibench.evaluation.draw import drawn
 from maibench.progress import Progress
 
 PARTS = ("files", "leaks", "history", "balance")
 """What a user can ask for; a comparison looks at "ids", the leaks that show without a look at the pixels, instead."""
-LIMIT_AUC = 0.65
-"""Where the lower bound of what the files' metadata tell of the labels exceeds it, the data set fails `--strict`."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,6 @@ class Request:
         free = ("device", "workers", "max_pixels")
         facts = {name: value for name, value in asdict(self).items() if name not in free}
         return facts | {"parts": list(self.parts), "maibench": maibench.__version__}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a data set passes `--strict`. why: what it fails by, each the name of a finding, a colon and a sentence.
-    unjudged: what was not looked at, or could not be measured: a pass says nothing of it."""
-
-    passed: bool
-    why: list[str] = field(default_factory=list)
-    unjudged: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -109,7 +99,7 @@ def run_audit(
     return Audit(
         data=_data(manifest, request, measured),
         parts=parts,
-        strict=_verdict(parts, manifest, request),
+        strict=judged(parts, request.limit_auc, len(measured.failures)),
         failures=[{str(name): row[name] for name in row} for row in measured.failures.to_dict("records")],
         notes=_notes(manifest, request, measured, rows),
     )
@@ -126,44 +116,6 @@ def parse_parts(text: str) -> tuple[str, ...]:
     return tuple(name for name in PARTS if name in names)
 
 
-def judged(parts: Sequence[Part], limit: float = LIMIT_AUC) -> Verdict:
-    """Whether a data set passes: the lower bound of what all metadata together tell is at most `limit`, and no two
-    splits share an image or a source."""
-    by_name = {part.name: part for part in parts}
-    why, unjudged = [], []
-    joint = joint_finding(by_name["files"]) if "files" in by_name else None
-    if joint is None or joint.value is None or joint.lo is None:
-        unjudged.append("what the files tell of the labels" + (f" ({joint.says})" if joint else ""))
-    elif joint.lo > limit:
-        why.append(
-            f"{joint.name}: the files tell the label without a look at the pixels, AUC {joint.value:.3f}, at least "
-            f"{joint.lo:.3f}, where {limit:g} is allowed"
-        )
-    leaks = by_name.get("leaks", by_name.get("ids"))
-    if leaks is None:
-        unjudged.append("leaks between splits")
-    else:
-        why += [f"{finding.name}: {finding.says}" for finding in leaks.findings if finding.light == "red"]
-    return Verdict(not why, why, unjudged)
-
-
-def _verdict(parts: Sequence[Part], manifest: Manifest, request: Request) -> Verdict:
-    verdict = judged(parts, request.limit_auc)
-    if "leaks" not in request.parts or request.split == "all" or manifest.rows["split"].nunique() < 2:
-        return verdict
-    unjudged = [*verdict.unjudged, f"leaks between splits (only {request.split} was looked at)"]
-    return replace(verdict, unjudged=unjudged)
-
-
-def joint_finding(part: Part) -> Finding | None:
-    """The finding of the part "files" that `--strict` looks at: all metadata together, without the bytes per pixel
-    where they say what a picture shows and not how it was stored."""
-    from maibench.evaluation.audit.files import WITHOUT_BYTES
-
-    by_name = {finding.name: finding for finding in part.findings}
-    return by_name.get(WITHOUT_BYTES, by_name.get("together"))
-
-
 def _files(material: _Material) -> Part:
     from maibench.evaluation.audit.files import files_part
 
@@ -177,10 +129,9 @@ def _leaks(material: _Material) -> Part:
 
 
 def _ids(material: _Material) -> Part:
-    """Of all splits, as far as the manifest lists what is in them: nothing else is read."""
     from maibench.evaluation.audit.leaks import ids_part
 
-    return ids_part(_listed(material.manifest, material.measured.facts), material.manifest)
+    return ids_part(material.measured.facts, material.manifest)
 
 
 def _history(material: _Material) -> Part:
@@ -207,7 +158,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "files": ("file",),
     "leaks": ("likeness",),
     "ids": (),
-    "history": ("history",),
+    "history": ("file", "history"),
     "balance": ("file",),
 }
 _LOOKS_AT = {
@@ -217,16 +168,6 @@ _LOOKS_AT = {
     "history": "how the images were compressed and resized before",
     "balance": "the balance of classes, generators and sizes",
 }
-
-
-def _listed(manifest: Manifest, facts: pd.DataFrame) -> pd.DataFrame:
-    """LISTED of every row of a manifest, and its image_id: as measured, else as listed, else missing."""
-    rows = manifest.rows
-    listed = pd.DataFrame({name: rows.get(name, "") for name in LISTED}, index=rows.index)
-    listed["source"] = listed["source"].mask(listed["source"] == "", listed["path"])
-    known = rows["image_id"].astype("string") if "image_id" in rows else pd.Series(pd.NA, rows.index, dtype="string")
-    measured = listed["path"].map(facts.set_index("path")["image_id"]).astype("string")
-    return listed.assign(image_id=measured.fillna(known.mask(known == "")))
 
 
 def _embeddings(manifest: Manifest, facts: pd.DataFrame, request: Request, progress: Progress) -> Any:

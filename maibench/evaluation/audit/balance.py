@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from maibench.datasets.manifest import SPLITS
 from maibench.evaluation.audit.parts import Finding, Grid, Part
 from maibench.evaluation.audit.telling import light, telling
 from maibench.evaluation.statistics.bootstrap import MIN_SOURCES
@@ -14,6 +15,7 @@ from maibench.evaluation.statistics.bootstrap import MIN_SOURCES
 FEWEST = 0.2
 """A class with less than this share of a split is rare there."""
 MIN_IMAGES = 10
+SOURCES, SIZES = "number of sources", "shared sizes"
 COMPONENTS = 16
 _CLASSES = ("real", "synthetic")
 
@@ -34,7 +36,7 @@ def balance_part(facts: pd.DataFrame, embeddings: np.ndarray | None = None, seed
 def _splits(facts: pd.DataFrame) -> Finding:
     """One class alone is red, as nothing can be measured there."""
     said, lights = [], ["green"]
-    for split, rows in facts.groupby("split"):
+    for split, rows in _of_splits(facts):
         n_real, n_synthetic = (int((rows["label"] == label).sum()) for label in (0, 1))
         said.append(f"{split}: {n_real:,} real, {n_synthetic:,} synthetic")
         fewer = min(n_real, n_synthetic)
@@ -50,11 +52,13 @@ def _splits(facts: pd.DataFrame) -> Finding:
 
 def _generators(facts: pd.DataFrame) -> Finding:
     judged, where = _judged(facts)
-    counts = judged["generator"].value_counts()
+    counts = judged.loc[judged["label"] == 1, "generator"].value_counts()
     every = facts.loc[facts["label"] == 1, "generator"].unique()
     counts = counts.reindex(sorted(every), fill_value=0)
     few = counts[counts < MIN_IMAGES]
-    says = f"{len(every)} generators, {_range(counts)} images each in {where}"
+    if not len(every):
+        return Finding("generators", "grey", "no image is synthetic")
+    says = f"{len(every)} generator{'s' if len(every) > 1 else ''}, {_range(counts)} images each in {where}"
     if few.empty:
         return Finding("generators", "green", says)
     named = f"; fewer than {MIN_IMAGES}: {_listed(few)}"
@@ -63,26 +67,28 @@ def _generators(facts: pd.DataFrame) -> Finding:
 
 def _sources(facts: pd.DataFrame) -> Finding:
     judged, where = _judged(facts)
-    counts = judged.groupby("generator")["source"].nunique().sort_index()
-    n_real = facts.loc[(facts["label"] == 0) & facts["split"].isin(judged["split"].unique()), "source"].nunique()
+    counts = judged[judged["label"] == 1].groupby("generator")["source"].nunique().sort_index()
+    n_real = judged.loc[judged["label"] == 0, "source"].nunique()
     few = counts[counts < MIN_SOURCES]
-    says = f"{n_real:,} sources of real images, {_range(counts)} of each generator in {where}"
+    says = f"{n_real:,} of real images, {_range(counts)} of each generator in {where}"
     if few.empty and n_real >= MIN_SOURCES:
-        return Finding("sources", "green", says)
+        return Finding(SOURCES, "green", says)
     named = f"; fewer than {MIN_SOURCES}, so that they have no interval: " + _listed(few) if len(few) else ""
-    return Finding("sources", "yellow", says + named, "collect images of more photographs, prompts or collections")
+    return Finding(SOURCES, "yellow", says + named, "collect images of more photographs, prompts or collections")
 
 
 def _sizes(facts: pd.DataFrame) -> Finding:
-    sizes = facts["width"].astype(str) + " x " + facts["height"].astype(str)
+    """Sides in steps of a quarter of an octave: photographs have a thousand sizes, hardly two the same."""
+    steps = [np.round(4 * np.log2(facts[side])).astype(int).astype(str) for side in ("width", "height")]
+    sizes = steps[0] + " x " + steps[1]
     shares = [sizes[facts["label"] == label].value_counts(normalize=True) for label in (0, 1)]
     if any(share.empty for share in shares):
-        return Finding("sizes", "grey", "could not be measured: there is one class only")
+        return Finding(SIZES, "grey", "could not be measured: there is one class only")
     real, synthetic = (share.reindex(sizes.unique(), fill_value=0).to_numpy() for share in shares)
     shared = float(np.minimum(real, synthetic).sum())
-    says = f"{shared:.0%} of the two classes' sizes agree".replace("%", " %")
+    says = f"{100 * shared:.0f} % of the two classes' sizes agree, to about a fifth of each side"
     todo = "" if shared >= 0.8 else "`maibench data match --size` crops both classes to one size"
-    return Finding("sizes", "green" if shared >= 0.8 else "yellow", says, todo, shared)
+    return Finding(SIZES, "green" if shared >= 0.8 else "yellow", says, todo, shared)
 
 
 def _content(facts: pd.DataFrame, embeddings: np.ndarray, seed: int) -> Finding:
@@ -104,11 +110,14 @@ def _content(facts: pd.DataFrame, embeddings: np.ndarray, seed: int) -> Finding:
     )
 
 
+def _of_splits(facts: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    return [(split, rows) for split in SPLITS if len(rows := facts[facts["split"] == split])]
+
+
 def _judged(facts: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The synthetic images that detectors are judged by: those of the test split, else all."""
+    """The images that detectors are judged by: those of the test split, else all."""
     is_test = facts["split"] == "test"
-    chosen = facts[is_test] if is_test.any() else facts
-    return chosen[chosen["label"] == 1], "the test split" if is_test.any() else "all splits"
+    return (facts[is_test], "the test split") if is_test.any() else (facts, "all splits")
 
 
 def _range(counts: pd.Series) -> str:
@@ -124,7 +133,7 @@ def _listed(counts: pd.Series, most: int = 8) -> str:
 
 def _split_grid(facts: pd.DataFrame) -> Grid:
     rows: list[list[object]] = []
-    for split, chosen in facts.groupby("split"):
+    for split, chosen in _of_splits(facts):
         counts = [int((chosen["label"] == label).sum()) for label in (0, 1)]
         generators = chosen.loc[chosen["label"] == 1, "generator"].nunique()
         rows.append([split, *counts, counts[1] / len(chosen), int(generators), int(chosen["source"].nunique())])
@@ -132,7 +141,7 @@ def _split_grid(facts: pd.DataFrame) -> Grid:
 
 
 def _generator_grid(facts: pd.DataFrame) -> Grid:
-    splits = sorted(facts["split"].unique())
+    splits = [split for split, _ in _of_splits(facts)]
     counts = pd.crosstab(facts["generator"], facts["split"]).reindex(columns=splits)
     sources = facts.groupby("generator")["source"].nunique()
     medians = facts.groupby("generator")[["width", "height"]].median()

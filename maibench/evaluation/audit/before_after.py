@@ -46,15 +46,13 @@ def audit_both(
 
 def before_after(before: Audit, after: Audit) -> Table:
     """The findings on the files of two audits, side by side."""
-    sides = [{finding.name: finding for finding in audit.findings if _is_rate(finding)} for audit in (before, after)]
+    sides = [
+        {finding.name: finding for part in audit.parts if part.name == "files" for finding in part.findings}
+        for audit in (before, after)
+    ]
     names = list(dict.fromkeys(name for side in sides for name in side))
     rows = [[Cell(name, is_name=True), *(_cell(side.get(name)) for side in sides)] for name in names]
     return Table(["what tells the label (AUC)", "before", "after"], rows, n_names=1)
-
-
-def _is_rate(finding: Finding) -> bool:
-    """Whether its number is an AUC, which alone has an interval."""
-    return finding.lo is not None or finding.light == "green"
 
 
 def _cell(finding: Finding | None) -> Cell:
@@ -62,5 +60,5 @@ def _cell(finding: Finding | None) -> Cell:
         return Cell(EMPTY)
     if finding.value is None:
         return Cell(f"{SHAPES[finding.light]} {finding.light}")
-    interval = "" if finding.lo is None else f" [{finding.lo:.2f}, {finding.hi:.2f}]"
+    interval = " (too few sources)" if finding.lo is None else f" [{finding.lo:.2f}, {finding.hi:.2f}]"
     return Cell(f"{SHAPES[finding.light]} {finding.value:.3f}{interval}", finding.value)

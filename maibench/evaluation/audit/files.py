@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from maibench.evaluation.audit.by_generator import generator_grid, of_generators, single_finding
+from maibench.evaluation.audit.found import as_finding, auc_text
 from maibench.evaluation.audit.header import file_facts as file_facts
 from maibench.evaluation.audit.parts import Finding, Grid, Part
-from maibench.evaluation.audit.telling import DISTINCT, LIMIT, Telling, light, telling, telling_of, won_pairs
+from maibench.evaluation.audit.telling import DISTINCT, LIMIT, Telling, light, telling
+from maibench.evaluation.audit.verdict import TOGETHER, WITHOUT_BYTES
 
 BYTES = "bytes per pixel"
-WITHOUT_BYTES = f"together without {BYTES}"
 _ALIKE = "store both classes alike"
 _QUALITY = "draw the quality of both classes from one distribution (traces of the earlier compression stay)"
 _BY = "`maibench data match`"
@@ -27,9 +28,10 @@ _CONTENT = (
 def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part:
     """What each fact tells of the label, alone and together, for all images and for each generator.
 
-    facts: a row an image: label, generator, source, and what `file_facts` says. "together" has all that the `metadata`
-    detector reads and more; "together without bytes per pixel" is there where those tell something that no other fact
-    explains: then they say what a picture shows, not how it was stored, and it is the number to judge a data set by.
+    facts: a row an image: label, generator, source, and what `file_facts` says. TOGETHER has all that the `metadata`
+    detector reads and more; WITHOUT_BYTES is there where those tell something that no other fact explains: then they
+    say what a picture shows, not how it was stored, and it is the number to judge a data set by. SINGLE, of that
+    number, is there where it lets the data set pass: among many generators, the files of one may give it away.
     """
     labels, sources = facts["label"].to_numpy(), pd.factorize(facts["source"], sort=True)[0]
     columns = {fact.name: fact.columns(facts) for fact in _FACTS}
@@ -40,7 +42,7 @@ def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part
     }
     stored = [column for name, group in columns.items() if name != BYTES for column in group]
     joint = {
-        "together": _told([*columns[BYTES], *stored], labels, sources, seed),
+        TOGETHER: _told([*columns[BYTES], *stored], labels, sources, seed),
         WITHOUT_BYTES: _told(stored, labels, sources, seed),
     }
     lights = {name: light(known, limit) for name, known in (joint | told).items()}
@@ -48,9 +50,13 @@ def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part
     if not is_content:
         del joint[WITHOUT_BYTES]
     findings = [_joint_finding(name, known, lights[name], is_content) for name, known in joint.items()]
+    by_generator = {name: of_generators(facts, known) for name, known in joint.items()}
+    name, of_each = list(by_generator.items())[-1]
+    if lights[name] in ("yellow", "green") and len(of_each) > 1:
+        findings.append(single_finding(name, of_each, limit))
     findings += [_finding(fact, facts, told[fact.name], lights, is_content) for fact in _FACTS]
     varied = {fact.name: told[fact.name] for fact in _FACTS if fact.shown(facts).nunique() > 1}
-    grids = [_described(facts), _by_generator(facts, labels, sources, joint | varied)]
+    grids = [_described(facts), generator_grid(facts, by_generator[TOGETHER], joint | varied)]
     return Part("files", "What the files give away", findings, grids)
 
 
@@ -141,7 +147,7 @@ def _told(
 def _is_content(lights: Mapping[str, str], facts: pd.DataFrame) -> bool:
     """Whether bytes per pixel, alone or given the rest, tell something that no header explains. A WebP's quality is in
     no header."""
-    tells = {lights[BYTES], lights["together"]} & {"red", "yellow"}
+    tells = {lights[BYTES], lights[TOGETHER]} & {"red", "yellow"}
     told_without = _reasons(lights) or lights[WITHOUT_BYTES] == "red"
     return bool(tells and not told_without and facts["format"].eq("WEBP").mean() < 0.01)
 
@@ -153,20 +159,19 @@ def _reasons(lights: Mapping[str, str]) -> list[str]:
 
 
 def _joint_finding(name: str, told: Telling, found: str, is_content: bool) -> Finding:
-    if name == "together" and is_content and found in ("red", "yellow"):
+    if name == TOGETHER and is_content and found in ("red", "yellow"):
         found = "yellow"
-        says = f"all facts together tell the label: {_auc(told)}; not without {BYTES}, which are content"
+        says = f"they tell the label: {auc_text(told)}; not without {BYTES}, which are content"
         todo = _CONTENT
     else:
-        what = "all facts" if name == "together" else f"all facts but {BYTES}"
         says = {
-            "red": f"{what} together tell the label: {_auc(told)}; that good is a detector without a look at a pixel",
-            "yellow": f"{what} together tell the label a little: {_auc(told)}",
-            "green": f"{what} together do not tell the label: {_auc(told)}",
+            "red": f"they tell the label: {auc_text(told)}; that good is a detector without a look at a pixel",
+            "yellow": f"they tell the label a little: {auc_text(told)}",
+            "green": f"they do not tell the label: {auc_text(told)}",
             "grey": f"could not be measured: {told.reason}",
         }[found]
         todo = f"{_ALIKE}: {_BY}; then audit the result" if found in ("red", "yellow") else ""
-    return _as_finding(name, found, says, todo, told)
+    return as_finding(name, found, says, todo, told)
 
 
 def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[str, str], is_content: bool) -> Finding:
@@ -180,12 +185,16 @@ def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[st
     if found == "grey":
         missing = [name for name, chosen in classes.items() if chosen.empty]
         why = f"no {missing[0]} image is a JPEG" if fact.of_jpeg and missing else told.reason
-        return _as_finding(fact.name, found, f"could not be measured: {why}", "", told)
+        return as_finding(fact.name, found, f"could not be measured: {why}", "", told)
     if found == "green":
         alike = fact.shown(rows).nunique() == 1
-        says = f"the same in all: {_describe(values['real'])}" if alike else f"does not tell: {_auc(told)}; {described}"
-        return _as_finding(fact.name, found, says, "", told)
-    says = f"tells the label: {_auc(told)}; {described}"
+        says = (
+            f"the same in all: {_describe(values['real'])}"
+            if alike
+            else f"does not tell: {auc_text(told)}; {described}"
+        )
+        return as_finding(fact.name, found, says, "", told)
+    says = f"tells the label{' a little' if found == 'yellow' else ''}: {auc_text(told)}; {described}"
     if fact.name == BYTES:
         if reasons := _reasons(lights):
             found, says = "yellow", f"{says}; they follow from {', '.join(reasons)}, or from content"
@@ -198,16 +207,7 @@ def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[st
             found, todo = "yellow", _CONTENT
         elif facts["format"].eq("WEBP").any():
             says = f"{says}; no header says the quality of a WebP: this is that, or content"
-    return _as_finding(fact.name, found, says, todo, told)
-
-
-def _as_finding(name: str, found: str, says: str, todo: str, told: Telling) -> Finding:
-    value, lo, hi = (None if math.isnan(number) else number for number in (told.auc, told.lo, told.hi))
-    return Finding(name, found, says, todo, value, lo, hi)
-
-
-def _auc(told: Telling) -> str:
-    return f"AUC {told.auc:.3f} [{told.lo:.3f}, {told.hi:.3f}]"
+    return as_finding(fact.name, found, says, todo, told)
 
 
 def _describe(values: pd.Series) -> str:
@@ -234,26 +234,3 @@ def _described(facts: pd.DataFrame) -> Grid:
         rows.append([fact.name, *(_describe(shown[facts["label"] == label]) for label in (0, 1))])
     notes = ["texts with the share of the images; of numbers the median and where the middle 90 % lie"]
     return Grid("What the files say", ["fact", "real", "synthetic"], rows, notes)
-
-
-def _by_generator(facts: pd.DataFrame, labels: np.ndarray, sources: np.ndarray, told: Mapping[str, Telling]) -> Grid:
-    """The AUC of each generator's images against all real ones, from one set of scores."""
-    codes, names = pd.factorize(facts["generator"].where(labels == 1, None), sort=True)
-    aucs = {}
-    for fact, known in told.items():
-        scored = ~np.isnan(known.scores)
-        wins, pairs = won_pairs(known.scores[scored], labels[scored], known.folds[scored])
-        synthetic, of = labels[scored] == 1, codes[scored]
-        won, all_ = (np.bincount(of[synthetic], part[synthetic], minlength=len(names)) for part in (wins, pairs))
-        aucs[fact] = np.divide(won, all_, out=np.full(len(names), np.nan), where=all_ > 0)
-    rows: list[list[object]] = []
-    for code, name in enumerate(names):
-        known = told["together"]
-        own = telling_of(known.scores, labels, sources, (codes == code) | (labels == 0), known.folds)
-        interval = "" if math.isnan(own.lo) else f"[{own.lo:.3f}, {own.hi:.3f}]"
-        rows.append([name, int((codes == code).sum()), aucs["together"][code], interval])
-        rows[-1] += [aucs[fact][code] for fact in told if fact != "together"]
-    rows.sort(key=lambda row: -np.nan_to_num(float(str(row[2]))))
-    columns = ["generator", "images", "together", "95 % interval", *(name for name in told if name != "together")]
-    notes = ["AUC of a generator's images against all real ones; what is the same in all files has no column"]
-    return Grid("What the files give away, by generator", columns, rows, notes)

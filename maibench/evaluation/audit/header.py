@@ -21,9 +21,10 @@ def file_facts(file: ImageFile) -> dict[str, object]:
 
     format, mode: Pillow's names. width, height (as stored), megapixels, aspect (width / height), n_bytes,
     bytes_per_pixel. Of a JPEG, else NaN, "" or False: jpeg_quality (1 to 100, IJG's scale: of the nearest of libjpeg's
-    tables), jpeg_tables (a hash of the quantisation tables), subsampling ("4:2:0", "grey"), progressive. exif: there is
-    EXIF; maker, software: it names the camera, the program. texts: names of what else tells of the making, in order,
-    with commas ("c2pa,parameters,xmp"); what follows a PNG's pixels is not seen. icc: a hash of the colour profile.
+    tables), jpeg_tables ("libjpeg 90" where they are its, else a hash), subsampling ("4:2:0", "grey"), progressive.
+    exif: there is EXIF; maker, software: it names the camera, the program. texts: names of what else tells of the
+    making, in order, with commas ("c2pa,parameters,xmp"); what follows a PNG's pixels is not seen. icc: a hash of the
+    colour profile.
     """
     pixels = file.width * file.height
     facts: dict[str, object] = {
@@ -60,9 +61,12 @@ def _jpeg(opened: Image.Image) -> dict[str, object]:
         (across, down), (chroma_across, chroma_down) = sampling[:2]
         ratio = across // max(chroma_across, 1), down // max(chroma_down, 1)
         name = _SAMPLING.get(ratio, f"{ratio[0]}x{ratio[1]}")
+    quality = int(np.argmin(away)) + 1
+    is_libjpeg = len(known) == len(tables) and bool(np.min(away) == 0)
+    hashed = _hash(b"".join(table.astype(">u2").tobytes() for table in tables.values()))
     return {
-        "jpeg_quality": float(np.argmin(away) + 1) if known else math.nan,
-        "jpeg_tables": _hash(b"".join(table.astype(">u2").tobytes() for table in tables.values())),
+        "jpeg_quality": float(quality) if known else math.nan,
+        "jpeg_tables": f"libjpeg {quality}" if known and is_libjpeg else hashed,
         "subsampling": name,
         "progressive": "progressive" in opened.info,
     }

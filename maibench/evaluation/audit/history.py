@@ -228,7 +228,7 @@ def _mark_grid(marks: list[Mark]) -> Grid:
     rows: list[list[object]] = [[mark.generator, mark.where, mark.n, mark.times, mark.strength] for mark in marks]
     columns = ["generator", "where", "images", "times", "grey levels"]
     notes = [
-        "times: how much larger the squared mean fine detail is than by chance (where under 4 is likely); grey levels: "
+        "times: how much larger the squared mean fine detail is than by chance (which stays under 5); grey levels: "
         "how strong it is at most; corners are 48 x 48 pixels of the image as it is, anywhere is all of it squeezed to "
         "96 x 96"
     ]

@@ -16,6 +16,7 @@ from maibench.datasets.manifest import Manifest
 from maibench.errors import ImageError
 from maibench.evaluation.audit.parts import Shot
 from maibench.evaluation.audit.sharing import Alike
+from maibench.evaluation.tables.formats import one_line
 
 MOST = 12
 """Pairs on a sheet."""
@@ -76,7 +77,7 @@ def sheet(facts: pd.DataFrame, manifest: Manifest, pairs: Pairs) -> bytes:
             row, x, y = facts.iloc[ends[end]], left + GAP + end * (SIDE + GAP), top + GAP + LINE
             _place(canvas, draw, font, manifest, str(row["path"]), x, y)
             for line, text in enumerate((row["split"], row["generator"], PurePosixPath(str(row["path"])).name)):
-                draw.text((x, y + SIDE + line * LINE), _fitting(str(text), font), _INK, font)
+                draw.text((x, y + SIDE + line * LINE), _fitting(one_line(text), font), _INK, font)
     stream = io.BytesIO()
     canvas.save(stream, "PNG", optimize=True)
     return stream.getvalue()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from maibench.datasets.image import Pixels
 
-SIDE = 512
+SIDE = 384
 """At most so many pixels a side are looked at, those in the middle."""
 SMALLEST = 64
 """An image with a shorter side says too little."""

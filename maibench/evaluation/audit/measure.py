@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from maibench.datasets.image import MAX_PIXELS, ImageFile, Pixels, decode
+from maibench.datasets.images import FolderImages
 from maibench.datasets.manifest import Manifest
 from maibench.errors import ImageError, MaibenchError
 from maibench.files import make_folder, write_whole
@@ -88,12 +89,13 @@ def measure(
 ) -> Measured:
     """Measure these rows of a manifest, each image read once, in the order of the rows.
 
-    steps: keys of STEPS. folder: where the facts are kept, in parts of IMAGES_A_PART images; parts of the same images,
-    steps and code are taken as they are. An image that cannot be read is a failure, never an error. Raises
-    MaibenchError when no image can be read, DiskError when a part cannot be written.
+    steps: keys of STEPS. folder: where the facts are kept, in parts of IMAGES_A_PART images; parts of the same images
+    (files of the same size and time), steps and code are taken as they are. An image that cannot be read is a failure,
+    never an error. Raises MaibenchError when no image can be read, DiskError when a part cannot be written.
     """
     progress = progress or Progress()
-    parts = _Parts(folder, _key(manifest, rows, steps, max_pixels), "history" in steps)
+    key = _key(manifest, rows, steps, max_pixels) if folder else ""
+    parts = _Parts(folder, key, "history" in steps)
     chunks = [rows.iloc[start : start + IMAGES_A_PART] for start in range(0, len(rows), IMAGES_A_PART)]
     measure_one = partial(_measure_one, manifest, [STEPS[name][0] for name in steps], max_pixels)
     done = min(len(rows), parts.count * IMAGES_A_PART)
@@ -116,15 +118,6 @@ def measure(
         row = measured.failures.iloc[0]
         raise MaibenchError(f"{manifest.name}: no image can be read; the first, '{row['path']}': {row['error']}")
     return measured
-
-
-def drawn(rows: pd.DataFrame, limit: int | None, seed: int) -> pd.DataFrame:
-    """At most `limit` rows, at random with `seed`: each class of each split in its share; in their own order."""
-    if limit is None or len(rows) <= limit:
-        return rows
-    shuffled = rows.iloc[np.random.default_rng(seed).permutation(len(rows))].groupby(["split", "label"])
-    share = (shuffled.cumcount() + 1) / shuffled["path"].transform("size")
-    return rows.loc[share.sort_values(kind="stable").index[:limit].sort_values()]
 
 
 def listed_facts(row: Mapping[Hashable, Any]) -> dict[str, Any]:
@@ -155,11 +148,14 @@ def _measure_one(
 
 
 def _key(manifest: Manifest, rows: pd.DataFrame, steps: Sequence[str], max_pixels: int) -> str:
-    """Names one pass: the same key means the same facts."""
+    """Names one pass: the same key means the same facts. Who mends a file and audits again is told of the new one."""
     positions = hashlib.sha256(rows.index.to_numpy(dtype=np.int64).tobytes()).hexdigest()
     modules = [__name__, *(module for name in steps for module in STEPS[name][1])]
     code = hashlib.sha256(b"".join(Path(str(import_module(name).__file__)).read_bytes() for name in modules))
-    facts = [manifest.fingerprint, positions, list(steps), max_pixels, code.hexdigest()]
+    stamps = hashlib.sha256()
+    if isinstance(manifest.images, FolderImages):
+        stamps.update(np.fromiter(manifest.images.stamps(rows["path"]), dtype="2i8", count=len(rows)).tobytes())
+    facts = [manifest.fingerprint, positions, list(steps), max_pixels, code.hexdigest(), stamps.hexdigest()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

@@ -17,9 +17,9 @@ _NOISE = 4.5
 _LENGTH = 1024
 _SMOOTHEST = 0.12
 """Waves slower than this, in cycles a pixel, are the picture's."""
-_EVEN, _EDGE = 3, 16
-"""95 % of a plain line's pixels are within _EVEN of the frame's colour, and a quarter of those of the picture beside it
-at least _EDGE away: a sky at an edge is no frame."""
+_EVEN, _EDGE = 8, 16
+"""95 % of a plain line's pixels are within _EVEN of the frame's colour, and a quarter of those a little further in at
+least _EDGE away: a sky at an edge is no frame."""
 
 
 class Resizing(NamedTuple):
@@ -42,12 +42,13 @@ def resizing_traces(luma: Floats) -> Resizing:
     generators' own decoders have them, so that x1.6 and x4/3 do not show here, nor x2, which leaves none. Reducing with
     a filter, as Pillow does, leaves next to nothing.
     """
-    both = np.sqrt((_waves(luma, 0) ** 2 + _waves(luma, 1) ** 2) / 2)
+    across, down = luma, np.ascontiguousarray(luma.T)
+    both = np.sqrt((_waves(across) ** 2 + _waves(down) ** 2) / 2)
     frequencies = np.arange(len(both)) / _LENGTH
     looked_at = (frequencies > _SMOOTHEST) & (np.abs(frequencies * 8 - np.rint(frequencies * 8)) > 0.05)
     highest = int(np.argmax(np.where(looked_at, both, 0)))
     resampled = max(0.0, float(both[highest]) - _NOISE)
-    return Resizing(resampled, float(frequencies[highest]) if resampled else math.nan, _sharpness(luma))
+    return Resizing(resampled, float(frequencies[highest]) if resampled else math.nan, _sharpness((across, down)))
 
 
 def frame_width(pixels: Pixels) -> int:
@@ -58,12 +59,14 @@ def frame_width(pixels: Pixels) -> int:
     return max(_plain_lines(np.moveaxis(pixels, axis, 0)[::way]) for axis in (0, 1) for way in (1, -1))
 
 
-def _waves(luma: Floats, axis: int) -> NDArray[np.float64]:
-    """The spectrum of the mean second differences across the rows or columns; 1 is what noise has."""
-    lines = luma if axis == 1 else luma.T
-    second = np.abs(2 * lines[:, 1:-1] - lines[:, :-2] - lines[:, 2:])
+def _waves(lines: Floats) -> NDArray[np.float64]:
+    """The spectrum of the mean second differences along lines (n, length); 1 is what noise has."""
+    steps = lines[:, 1:] - lines[:, :-1]
+    second = steps[:, 1:] - steps[:, :-1]
+    np.abs(second, out=second)
     # An edge that runs straight down would stand out as a line of its own.
-    profile = np.minimum(second, np.float32(40)).mean(axis=0, dtype=np.float64)
+    np.minimum(second, np.float32(40), out=second)
+    profile = second.mean(axis=0).astype(np.float64)
     around = np.convolve(profile, np.ones(9) / 9, "same")
     relative = (profile / np.maximum(around, 0.05))[4:-4]
     relative -= relative.mean()
@@ -74,13 +77,14 @@ def _waves(luma: Floats, axis: int) -> NDArray[np.float64]:
     return np.asarray(np.abs(np.fft.rfft(relative * window, _LENGTH)) / math.sqrt(power))
 
 
-def _sharpness(luma: Floats) -> float:
-    """1 / 12 is the power of rounding to whole numbers, which enlarging leaves."""
+def _sharpness(directions: tuple[Floats, Floats]) -> float:
+    """Of every other line. 1 / 12 is the power of rounding to whole numbers, which enlarging leaves."""
     fine, coarse = 0.0, 0.0
-    for axis in (0, 1):
-        lines = luma if axis == 1 else luma.T
+    for direction in directions:
+        lines = direction[::2]
         window = np.hanning(lines.shape[1]).astype(np.float32)
-        power = (np.abs(np.fft.rfft((lines - lines.mean()) * window, axis=1)) ** 2).mean(axis=0) / (window**2).sum()
+        waves = np.fft.rfft((lines - lines.mean()) * window, axis=1)
+        power = (waves.real**2 + waves.imag**2).mean(axis=0) / (window**2).sum()
         frequencies = np.arange(len(power)) / lines.shape[1]
         fine += float(power[frequencies > 0.4].mean()) + 1 / 12
         coarse += float(power[(frequencies > 0.1) & (frequencies < 0.25)].mean()) + 1 / 12
@@ -92,8 +96,9 @@ def _plain_lines(lines: NDArray[np.uint8]) -> int:
     colour = np.median(lines[0], axis=0)
     for number in range(len(lines) // 4):
         if (_off(lines[number], colour) > _EVEN).mean() > 0.05:
-            # The line at the frame's edge may be a blend of both.
-            return number if (_off(lines[number + 1], colour) > _EDGE).mean() > 0.25 else 0
+            # The lines at the frame's edge may be blends of both.
+            beside = lines[min(number + 4, len(lines) - 1)]
+            return number if (_off(beside, colour) > _EDGE).mean() > 0.25 else 0
     return 0
 
 

@@ -88,7 +88,7 @@ def markdown(audit: Audit, pictures: dict[str, str]) -> str:
 
 def failures(audit: Audit) -> list[str]:
     """The first MOST_FAILURES images that could not be read, and how many there are besides."""
-    lines = [f"{failure['path']}: {failure['error']}" for failure in audit.failures[:MOST_FAILURES]]
+    lines = [one_line(f"{failure['path']}: {failure['error']}") for failure in audit.failures[:MOST_FAILURES]]
     more = len(audit.failures) - len(lines)
     return lines + ([f"and {more:,} more, in audit.json"] if more else [])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 _NOISE_ALIGNED, _NOISE_SHIFTED, _NOISE_TWICE = -0.05, 9.0, 0.02
-"""What images that never were a JPEG, or were one once, stay under (99 % of them)."""
+"""What 96 to 100 % of photographs without such a trace stay under."""
 _SHARED = 1 / 3
 """A grid shows this much, at most, at the offsets in its own row and column, too."""
 
@@ -105,8 +105,9 @@ def _shifted(grids: NDArray[np.float64]) -> float:
 def _even(values: Floats, axis: int) -> Floats:
     """The sum of eight neighbours, from every position."""
     at = _neighbours(values, axis)
-    pairs = [at[i] + at[7 - i] for i in range(4)]
-    total: Floats = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3])
+    total: Floats = at[0] + at[7]
+    for i in range(1, 7):
+        total += at[i]
     return total
 
 

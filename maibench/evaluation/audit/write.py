@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from maibench.errors import MaibenchError
-from maibench.evaluation.audit.audit import Audit, Verdict
+from maibench.evaluation.audit.audit import Audit
 from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
 from maibench.evaluation.audit.shown import markdown
+from maibench.evaluation.audit.verdict import Verdict
 from maibench.files import make_folder, write_text, write_whole
 
 FILE = "audit.json"

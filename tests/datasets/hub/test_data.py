@@ -19,7 +19,7 @@ from maibench.datasets.readers import open_data
 from maibench.errors import ImageError, MaibenchError
 
 datasets = pytest.importorskip("datasets")
-BRIGHTNESS = f"{Path(__file__).parents[1] / 'dummy_detectors.py'}:Brightness"
+BRIGHTNESS = f"{Path(__file__).parents[2] / 'dummy_detectors.py'}:Brightness"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,10 +89,10 @@ class TestTheSameAsAFolder:
     def test_predictions_and_passes(self, folder, parquet, tmp_path, monkeypatch):
         """A sparse draw, several threads: the first pass reads no images, scoring each row group at most once."""
         read, opened = [], []
-        real, group = pq.ParquetFile.read, listing._row_group
+        real, group = pq.ParquetFile.read, listing.row_group
         monkeypatch.setattr(pq.ParquetFile, "read", lambda its, columns: read.append(columns) or real(its, columns))
         monkeypatch.setattr(
-            listing, "_row_group", lambda url, *given: opened.append((url, given[1])) or group(url, *given)
+            listing, "row_group", lambda url, *given: opened.append((url, given[1])) or group(url, *given)
         )
         frames = []
         for data in (str(folder), f"hf:{parquet}"):

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from maibench.cli import app
 from maibench.datasets.readers import open_data
 from maibench.errors import MaibenchError
-from maibench.evaluation.audit.audit import Request, judged, parse_parts, run_audit
+from maibench.evaluation.audit.audit import Request, parse_parts, run_audit
 from maibench.evaluation.audit.parts import Finding, Part
+from maibench.evaluation.audit.verdict import TOGETHER, WITHOUT_BYTES, judged
 
 
 def lights(audit, light):
@@ -29,9 +30,9 @@ def lights(audit, light):
 def test_a_leak_is_found_and_nothing_else_is_blamed(make, store, red):
     audit = run_audit(open_data(str(make(store))), Request(("files", "balance")))
     found = {finding.name: finding for finding in audit.findings}
-    assert lights(audit, "red") == red | {"together"}
-    assert all(found[name].lo > 0.9 and found[name].todo for name in red | {"together"})
-    assert not audit.strict.passed and "together" in audit.strict.why[0]
+    assert lights(audit, "red") == red | {TOGETHER}
+    assert all(found[name].lo > 0.9 and found[name].todo for name in red | {TOGETHER})
+    assert not audit.strict.passed and TOGETHER in audit.strict.why[0]
 
 
 def test_a_clean_data_set_passes(make):
@@ -55,12 +56,12 @@ def test_a_source_on_two_sides_and_a_copy_are_leaks(make, tmp_path):
 
 
 def test_the_joint_bound_is_judged_without_bytes_that_are_content():
-    joint = Finding("together", "yellow", "", "", 0.9, 0.8, 0.95)
+    joint = Finding(TOGETHER, "yellow", "", "", 0.9, 0.8, 0.95)
     assert not judged([Part("files", "", [joint])]).passed
     assert judged([Part("files", "", [joint])], limit=0.85).passed
-    without = Finding("together without bytes per pixel", "green", "", "", 0.5, 0.45, 0.55)
+    without = Finding(WITHOUT_BYTES, "green", "", "", 0.5, 0.45, 0.55)
     assert judged([Part("files", "", [joint, without])]).passed
-    unknown = Finding("together", "grey", "none: only 3 sources")
+    unknown = Finding(TOGETHER, "grey", "none: only 3 sources")
     assert judged([Part("files", "", [unknown])]).unjudged[0].endswith("(none: only 3 sources)")
 
 

@@ -34,14 +34,14 @@ def test_what_is_uneven_is_named() -> None:
     found = {finding.name: finding for finding in balance_part(facts).findings}
     assert {name: finding.light for name, finding in found.items()} == dict.fromkeys(found, "yellow")
     assert "gen-b (3)" in found["generators"].says and "gen-a" not in found["generators"].says
-    assert found["sizes"].value == 3 / 15
+    assert found["shared sizes"].value == 3 / 15
 
 
 def test_a_split_of_one_class_is_red() -> None:
     facts = _images({("real", "train"): 30, ("real", "test"): 30, ("gen-a", "train"): 30})
     assert _lights(facts)["classes"] == "red"
     assert "gen-a (0)" in balance_part(facts).findings[1].says
-    assert _lights(_images({("real", "test"): 12}))["sizes"] == "grey"
+    assert _lights(_images({("real", "test"): 12}))["shared sizes"] == "grey"
 
 
 def test_content_is_told_by_what_images_show() -> None:
@@ -57,6 +57,6 @@ def test_content_is_told_by_what_images_show() -> None:
 def test_tables_count_every_image() -> None:
     facts = _images({("real", "train"): 4, ("real", "test"): 5, ("gen-a", "test"): 6})
     splits, generators, sizes = balance_part(facts).grids
-    assert splits.rows == [["test", 5, 6, 6 / 11, 1, 11], ["train", 4, 0, 0.0, 0, 4]]
-    assert generators.rows == [["real", 9, 5, 4, 9, "256 x 256"], ["gen-a", 6, 6, 0, 6, "256 x 256"]]
+    assert splits.rows == [["train", 4, 0, 0.0, 0, 4], ["test", 5, 6, 6 / 11, 1, 11]]
+    assert generators.rows == [["real", 9, 4, 5, 9, "256 x 256"], ["gen-a", 6, 0, 6, 6, "256 x 256"]]
     assert [row[:3] for row in sizes.rows] == [["real", "256 x 256", 9], ["synthetic", "256 x 256", 6]]

@@ -38,7 +38,7 @@ def test_a_red_audit_stands_on_the_page_and_under_the_table(make, compare):
     found = json.loads((folder / "audit.json").read_text())
     assert found["data"]["made_by"] == "compare" and found["data"]["images"] == 40  # the scored split
     line = "the audit of the data is red, see audit.json before these numbers are trusted: what the files "
-    line += "give away (together, format)"
+    line += "give away (all facts together, format)"
     assert line in (folder / "table.md").read_text()
     page = (folder / "report.html").read_text()
     assert '<section id="audit">' in page and '<li class="red">' in page and line in page

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from maibench.datasets.image import parse_file
-from maibench.evaluation.audit.files import WITHOUT_BYTES, files_part
+from maibench.evaluation.audit.files import files_part
 from maibench.evaluation.audit.header import file_facts
 from maibench.evaluation.audit.parts import Part
+from maibench.evaluation.audit.verdict import TOGETHER, WITHOUT_BYTES
 
 
 @cache
@@ -130,7 +131,7 @@ def _camera(label: int) -> Image.Exif:
 def test_a_leak_is_found_and_nothing_else_blamed(leak: str) -> None:
     store, guilty = LEAKS[leak]
     lights, part = _audit(store)
-    assert {name for name, light in lights.items() if light == "red"} == {"together", *guilty}
+    assert {name for name, light in lights.items() if light == "red"} == {TOGETHER, *guilty}
     by_name = {finding.name: finding for finding in part.findings}
     assert all("`maibench data match`" in by_name[name].todo for name in guilty)
     if leak == "synthetic PNG":
@@ -142,9 +143,9 @@ def test_a_leak_is_found_and_nothing_else_blamed(leak: str) -> None:
 def test_smoother_pictures_are_content_and_not_format() -> None:
     lights, part = _audit(lambda i, label, rng: _file(_picture(i, smooth=label == 1), quality=_quality(rng)))
     by_name = {finding.name: finding for finding in part.findings}
-    assert (lights["together"], lights["bytes per pixel"], lights[WITHOUT_BYTES]) == ("yellow", "yellow", "green")
+    assert (lights[TOGETHER], lights["bytes per pixel"], lights[WITHOUT_BYTES]) == ("yellow", "yellow", "green")
     assert by_name["bytes per pixel"].value > 0.9
-    assert by_name[WITHOUT_BYTES].lo < 0.5 < by_name["together"].lo
+    assert by_name[WITHOUT_BYTES].lo < 0.5 < by_name[TOGETHER].lo
     assert "content" in by_name["bytes per pixel"].says
 
 

@@ -53,7 +53,7 @@ def test_nothing_is_blamed_where_nothing_is_shared(rows, tmp_path):
     assert {name: finding.light for name, finding in found.items()} == {
         "exact copies": "green",
         "near-duplicates": "green",
-        "sources": "green",
+        "sources in two splits": "green",
     }
     assert part.shots == [] and part.grids[0].rows == [["nothing", "any two", 0, 0]]
     assert {finding.light for finding in ids.findings} == {"green"}
@@ -71,8 +71,8 @@ def test_what_two_splits_share_is_red_and_counted_once(rows, tmp_path):
         ["near-duplicates", "train and test", 1, 2],
         ["one source", "train and test", 1, 1],
     ]
-    assert "1 of train and 2 of test" in found["near-duplicates"].says and "data split" in found["sources"].todo
-    assert [finding.name for finding in ids.findings if finding.light == "red"] == ["exact copies", "sources"]
+    assert "1 image of train and 2 of test" in found["near-duplicates"].says and "data split" in found["sources in two splits"].todo
+    assert [finding.name for finding in ids.findings if finding.light == "red"] == ["exact copies", "sources in two splits"]
     titles = [shot.title for shot in part.shots]
     assert titles == [
         "Exact copies in two splits",
@@ -110,7 +110,7 @@ def test_flat_images_are_near_to_nothing_and_absent_sources_are_said(rows, tmp_p
         Image.new("RGB", (64, 64), (at, at, at)).save(tmp_path / f"{at:02d}.png")
     _, found, _ = audited(rows.drop(columns="source"), tmp_path)
     assert found["near-duplicates"].light == "green" and "2 too flat" in found["near-duplicates"].says
-    assert found["sources"].light == "grey" and found["sources"].todo
+    assert found["sources in two splits"].light == "grey" and found["sources in two splits"].todo
 
 
 def test_images_that_can_only_be_read_forward_have_no_gallery(rows, tmp_path):

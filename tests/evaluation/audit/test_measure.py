@@ -8,7 +8,8 @@ from maibench.datasets.image import parse_file
 from maibench.datasets.readers import open_data
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.audit import measure as module
-from maibench.evaluation.audit.measure import drawn, measure
+from maibench.evaluation.audit.measure import measure
+from maibench.evaluation.draw import drawn
 from maibench.progress import Progress
 
 STEPS = ("file", "likeness", "history")

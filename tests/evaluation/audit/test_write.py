@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from maibench.errors import DiskError, MaibenchError
-from maibench.evaluation.audit.audit import Audit, Verdict
+from maibench.evaluation.audit.audit import Audit
 from maibench.evaluation.audit.page import write_audit_page
 from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
 from maibench.evaluation.audit.shown import grid_table, terminal
+from maibench.evaluation.audit.verdict import Verdict
 from maibench.evaluation.audit.write import read_audit, write_audit
 
 SCRIPT = "<script>alert(1)</script>"

@@ -1,0 +1,74 @@
+"""What the files of each generator give away, against all real images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from maibench.evaluation.audit.found import as_finding, auc_text
+from maibench.evaluation.audit.parts import Finding, Grid
+from maibench.evaluation.audit.telling import Telling, telling_of, won_pairs
+from maibench.evaluation.audit.verdict import TOGETHER
+from maibench.evaluation.statistics.bootstrap import MIN_SOURCES
+
+SINGLE = "single generators"
+_MOST_NAMED = 3
+
+
+def of_generators(facts: pd.DataFrame, known: Telling) -> dict[str, Telling]:
+    """What given scores tell of each generator's images against all real ones."""
+    labels, sources = facts["label"].to_numpy(), pd.factorize(facts["source"], sort=True)[0]
+    codes, names = pd.factorize(facts["generator"].where(labels == 1, None), sort=True)
+    return {
+        str(name): telling_of(known.scores, labels, sources, (codes == code) | (labels == 0), known.folds)
+        for code, name in enumerate(names)
+    }
+
+
+def single_finding(name: str, of_each: Mapping[str, Telling], limit: float) -> Finding:
+    """Whether the files of one generator give it away, though those of all together do not."""
+    measured = {generator: told for generator, told in of_each.items() if not math.isnan(told.lo)}
+    if not measured:
+        few = "no generator and the real images against it have enough sources for an interval"
+        return Finding(SINGLE, "grey", f"could not be measured: {few}")
+    ordered = sorted(measured.items(), key=lambda item: -item[1].lo)
+    red = [f"{generator}, {auc_text(told)}" for generator, told in ordered if told.lo > limit]
+    generator, told = ordered[0]
+    if not red:
+        says = f"none is told from the real images by an AUC surely above {limit:g}; the most: {generator}, "
+        says += auc_text(told)
+        return as_finding(SINGLE, "green", says, "", told)
+    more = f" and {len(red) - _MOST_NAMED} more" if len(red) > _MOST_NAMED else ""
+    says = f"{name} tell from the real images: {'; '.join(red[:_MOST_NAMED])}{more}"
+    todo = "store its images as the others are, by `maibench data match`, or report no number of it alone"
+    return as_finding(SINGLE, "red", says, todo, told)
+
+
+def generator_grid(facts: pd.DataFrame, together: Mapping[str, Telling], told: Mapping[str, Telling]) -> Grid:
+    """The AUC of each generator's images against all real ones, from one set of scores."""
+    labels = facts["label"].to_numpy()
+    codes, names = pd.factorize(facts["generator"].where(labels == 1, None), sort=True)
+    counts = np.bincount(codes[labels == 1], minlength=len(names))
+    aucs = {}
+    for fact, known in told.items():
+        scored = ~np.isnan(known.scores)
+        wins, pairs = won_pairs(known.scores[scored], labels[scored], known.folds[scored])
+        synthetic, of = labels[scored] == 1, codes[scored]
+        won, all_ = (np.bincount(of[synthetic], part[synthetic], minlength=len(names)) for part in (wins, pairs))
+        aucs[fact] = np.divide(won, all_, out=np.full(len(names), np.nan), where=all_ > 0)
+    rows: list[list[object]] = []
+    for code, name in enumerate(names):
+        own = together[str(name)]
+        interval = None if math.isnan(own.lo) else f"[{own.lo:.3f}, {own.hi:.3f}]"
+        rows.append([name, int(counts[code]), aucs[TOGETHER][code], interval])
+        rows[-1] += [aucs[fact][code] for fact in told if fact != TOGETHER]
+    rows.sort(key=lambda row: -np.nan_to_num(float(str(row[2]))))
+    columns = ["generator", "images", TOGETHER, "95 % interval", *(name for name in told if name != TOGETHER)]
+    notes = [
+        "AUC of a generator's images against all real ones; what is the same in all files has no column",
+        f"no interval: fewer than {MIN_SOURCES} sources of the generator or of real images",
+    ]
+    return Grid("What the files give away, by generator", columns, rows, notes)
