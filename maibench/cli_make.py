@@ -3,7 +3,6 @@ it is used."""
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -156,7 +155,7 @@ def match(
         manifest = open_data(source, columns)
         progress = TerminalProgress("matching", "images")
         threads = workers or os.cpu_count() or 1
-        made = make(manifest, out, recipe, threads, fresh, shlex.join(["maibench", *sys.argv[1:]]), progress)
+        made = make(manifest, out, recipe, threads, fresh, progress)
         _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
         auditing = TerminalProgress("auditing", "images")
         print(markdown_table(audit_both(manifest, open_data(str(out)), out, seed, threads, sys.argv, auditing)))
@@ -176,6 +175,7 @@ def split(
     ] = None,
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     seed: Annotated[int, typer.Option(min=0, help="Other seeds, other splits.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Replace a manifest that is there.")] = False,
 ) -> None:
     """Split a data set by source, every generator in the same shares; a source keeps its split when images are
     added at the end of the list (--keep: anywhere)."""
@@ -186,7 +186,7 @@ def split(
         from maibench.terminal import TerminalProgress
 
         manifest, progress = open_data(source, columns), TerminalProgress("comparing", "images")
-        made = write_split(manifest, out, parse_shares(shares), seed, split_list(hold_out), near, keep, progress)
+        made = write_split(manifest, out, parse_shares(shares), seed, split_list(hold_out), near, keep, fresh, progress)
         print(made.counts.to_string())
         for line in made.described():
             _say(line)

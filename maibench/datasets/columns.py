@@ -280,7 +280,7 @@ def _unclear(where: str, name: str, words: list[str], unclear: list[str], frame:
         return f"{where}: the column '{name}' is empty in some rows; every image needs a label"
     shown = ", ".join(f"'{word}'" for word in words[:8]) + (", ..." if len(words) > 8 else "")
     label = f"label={name}," if name else ""
-    word = unclear[-1]
+    word = max(unclear)  # "1" and "true" before "0" and "false"
     return (
         f"{where}: the column '{name}' holds {shown}, which does not say what is real and what is synthetic; the "
         f'columns are {_described(frame)}. Say it: --columns "{label}synthetic={word}" (all other values are '

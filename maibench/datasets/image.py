@@ -84,6 +84,12 @@ def decode(data: bytes) -> Pixels:
     return pixels
 
 
+def orientation(data: bytes) -> int:
+    """The EXIF orientation that `decode` undoes; 1 where there is nothing to undo. Raises ImageError as it does."""
+    with _open(data) as image:
+        return _orientation(image)
+
+
 def _open(data: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
@@ -107,11 +113,16 @@ _UPRIGHT = {
 
 def _upright(image: Image.Image) -> Image.Image:
     """ImageOps.exif_transpose, but a broken EXIF block costs no image (Pillow forgives it in JPEG alone)."""
+    turned = _orientation(image)
+    return image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
+
+
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        found = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
-        return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return 1
+    return found if found in _UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Pixels:

@@ -19,7 +19,6 @@ from maibench.datasets.images import FolderImages, Images
 from maibench.errors import MaibenchError
 
 REQUIRED = ("path", "label", "generator")
-OPTIONAL = ("image_id", "source", "split", "released", "licence", "width", "height", "format", "n_bytes")
 SPLITS = ("train", "validation", "test")
 AGGREGATES = ("all", "seen", "unseen")
 """What a report calls several generators together: no generator can be called so."""

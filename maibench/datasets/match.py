@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from maibench.datasets.data_card import DataCard
-from maibench.datasets.image import MAX_PIXELS, Pixels, decode
+from maibench.datasets.image import MAX_PIXELS, Pixels, decode, orientation
+from maibench.datasets.images import FolderImages
 from maibench.datasets.made_folder import IMAGES, MadeFolder
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.storage import UNCOMPRESSED, Storage
@@ -35,6 +37,9 @@ WINDOW = 64
 SMALLEST = 64
 SUBSAMPLINGS = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 """Name -> Pillow's number."""
+TOO_SMALL = "smaller than --size"
+_FLIPPED = ({3, 4, 7, 8}, {2, 3, 6, 7})
+"""EXIF orientations after which rows, and columns, are counted from the other end."""
 _KEPT = ("source", "released", "licence", "pair")
 
 
@@ -63,12 +68,21 @@ class Recipe:
         if wrong or not self.subsampling:
             raise MaibenchError(f"--subsampling {','.join(self.subsampling)}: give some of {', '.join(SUBSAMPLINGS)}")
 
-    def cut(self, pixels: Pixels) -> Pixels:
-        """The middle of an image, from a multiple of BLOCK pixels. Raises ImageError where it is too small."""
-        room = [side - self.size for side in pixels.shape[:2]]
+    def cut(self, pixels: Pixels, turned: int = 1) -> Pixels:
+        """The middle of an image, from the edge of one of its file's blocks of BLOCK pixels.
+
+        turned: the EXIF orientation that was undone; the blocks begin at an edge that may be the right or the lower one
+        now. Raises ImageError where the image is too small.
+        """
+        height, width = pixels.shape[:2]
+        room = [height - self.size, width - self.size]
         if min(room) < 0:
-            raise ImageError(f"smaller than {self.size} pixels a side")
-        top, left = (more // 2 // BLOCK * BLOCK for more in room)
+            raise ImageError(f"{width} x {height} pixels: {TOO_SMALL} {self.size}")
+        begins = [more // 2 // BLOCK * BLOCK for more in room]
+        top, left = (
+            more - begin if turned in flipped else begin
+            for more, begin, flipped in zip(room, begins, _FLIPPED, strict=True)
+        )
         return np.ascontiguousarray(pixels[top : top + self.size, left : left + self.size])
 
     def storage(self, image_id: str) -> Storage:
@@ -97,6 +111,8 @@ class Matched:
         """In one line."""
         lost = ", ".join(f"{count} of {name}" for name, count in sorted(self.by_generator.items()))
         left = f"{len(self.left_out)} left out, too small or unreadable ({lost})" if lost else "none left out"
+        if sum(TOO_SMALL in why for why in self.left_out.values()) >= self.images:
+            left += ": a smaller --size keeps more"
         return f"{self.images} images; {left}" + (f"; {self.surplus} dropped to balance" if self.surplus else "")
 
 
@@ -114,16 +130,15 @@ def match(
     recipe: Recipe,
     workers: int = 1,
     fresh: bool = False,
-    command: str = "",
     progress: Progress | None = None,
 ) -> Matched:
     """Write the derived data set to `out`, or what of it is missing there; splits and sources stay.
 
-    command: that is named in the data card. Raises MaibenchError where `out` holds something else or lies in the
-    data's own folder, and where no image can be used.
+    Raises MaibenchError where `out` holds something else or lies in the data's own folder, and where no image can be
+    used, or none of a class.
     """
     progress = progress or Progress()
-    if out.resolve().is_relative_to(manifest.root):
+    if isinstance(manifest.images, FolderImages) and out.resolve().is_relative_to(manifest.root):
         raise MaibenchError(f"{out}: lies in the folder of the data and would be listed with it; choose another --out")
     asked = {"recipe": RECIPE, "data": f"{manifest.name} {manifest.fingerprint}", **_as_json(recipe)}
     folder = MadeFolder(out, "match.json")
@@ -147,6 +162,7 @@ def match(
                 folder.note(window, made_rows, {row["path"]: why for row, why in pairs if isinstance(why, str)})
             progress.advance(len(members))
     table, left_out = folder.noted(len(starts))
+    _check_classes(manifest, table, recipe, left_out)
     kept = _balanced(table, recipe.seed) if recipe.balance else table
     for path in set(table["path"]) - set(kept["path"]):
         (out / path).unlink(missing_ok=True)
@@ -154,7 +170,7 @@ def match(
     by_generator = {str(name): int(count) for name, count in lost.items()}
     result = Matched(len(kept), left_out, by_generator, len(table) - len(kept), computed=True)
     facts = {key: value for key, value in vars(result).items() if key != "computed"}
-    folder.finish(kept, facts, _card(manifest, recipe, command))
+    folder.finish(kept, facts, _card(manifest, recipe))
     return result
 
 
@@ -162,7 +178,7 @@ def _store(manifest: Manifest, row: dict[str, Any], number: int, out: Path, reci
     """The new row of one image, whose file is written; or why there is none."""
     try:
         file = manifest.read(row["path"], MAX_PIXELS)
-        pixels = recipe.cut(decode(file.data))
+        pixels = recipe.cut(decode(file.data), orientation(file.data))
     except ImageError as error:
         return str(error)
     storage = recipe.storage(file.image_id)
@@ -191,6 +207,19 @@ def _store(manifest: Manifest, row: dict[str, Any], number: int, out: Path, reci
     return new
 
 
+def _check_classes(manifest: Manifest, table: pd.DataFrame, recipe: Recipe, left_out: dict[str, str]) -> None:
+    """Raise MaibenchError where a class is gone, or where classes that are to be balanced share no split."""
+    for label, name in enumerate(("real", "synthetic")):
+        if (manifest.rows["label"] == label).any() and not (table["label"] == label).any():
+            paths = manifest.rows.loc[manifest.rows["label"] == label, "path"]
+            raise MaibenchError(
+                f"no {name} image is left of {len(paths)}; the first is {paths.iloc[0]}: {left_out[paths.iloc[0]]}; "
+                f"give a smaller --size than {recipe.size}, with --fresh"
+            )
+    if recipe.balance and (table.groupby("split")["label"].nunique() < 2).all():
+        raise MaibenchError("--balance: no split has both real and synthetic images; leave it out, with --fresh")
+
+
 def _balanced(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """As many real as synthetic rows in every split; a generator keeps its share."""
     keys = [hashlib.sha256(f"{seed}:{path}".encode()).hexdigest() for path in rows["original_id"] + rows["path"]]
@@ -209,8 +238,12 @@ def _as_json(recipe: Recipe) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(recipe).items()}
 
 
-def _card(manifest: Manifest, recipe: Recipe, command: str) -> DataCard:
+def _card(manifest: Manifest, recipe: Recipe) -> DataCard:
     low, high = recipe.quality
+    command = f"maibench data match {shlex.quote(manifest.name)} --size {recipe.size} --store {recipe.store}"
+    if recipe.store == "jpeg":
+        command += f" --quality {low}-{high} --subsampling {','.join(recipe.subsampling)}"
+    command += f"{' --balance' if recipe.balance else ''} --seed {recipe.seed}"
     stored = (
         f"stored as JPEG of quality {low} to {high}, {' or '.join(recipe.subsampling)}, drawn alike for both classes"
         if recipe.store == "jpeg"

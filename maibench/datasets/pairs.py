@@ -112,9 +112,7 @@ def _store(file: Path, pixels: NDArray[np.uint8], storage: Storage) -> None:
         write_whole(file, lambda part: part.write_bytes(storage.encode(pixels)))
 
 
-def _row(
-    folder: Path, crop: Crop, generator: str, storage: Storage, receipt: Receipt | None
-) -> dict[str, object]:
+def _row(folder: Path, crop: Crop, generator: str, storage: Storage, receipt: Receipt | None) -> dict[str, object]:
     path = _path(crop, generator, storage)
     data = (folder / path).read_bytes()
     height, width = crop.pixels.shape[:2]

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from maibench.datasets.image import EXTENSIONS
 from maibench.datasets.manifest import SPLITS, Manifest, check_inside
+from maibench.datasets.packing.folder import packed_shards
 from maibench.errors import MaibenchError
 
 REAL_FOLDERS = frozenset({"real", "0_real", "nature", "reals", "0"})
@@ -64,6 +65,14 @@ def check_finished(folder: Path) -> None:
         raise MaibenchError(f"{folder}: is not finished; run the command that makes it again, it goes on there")
 
 
+def check_whole(folder: Path) -> None:
+    """Raise MaibenchError where a shard that 'maibench data pack' wrote is gone or cut."""
+    for shard, size in packed_shards(folder).items():
+        if not shard.is_file() or shard.stat().st_size != size:
+            what = "is not as it was packed" if shard.is_file() else "is gone"
+            raise MaibenchError(f"{shard}: {what} ({size:,} bytes); copy it again, or run the command that packed it")
+
+
 def _tables(folder: Path) -> list[Path]:
     """What a folder is listed in: its manifest, else the Parquet files that its images lie in."""
     for name in ("manifest.parquet", "manifest.csv"):
@@ -91,6 +100,7 @@ def _open_tables(files: list[Path], source: Path, columns: str) -> Manifest:
         if len(files) > 1 or "image=" in columns or not is_list or any(map(_holds_images, schema)):
             from maibench.datasets.shards.embedded import open_embedded
 
+            check_whole(source)
             return open_embedded(files, _name(source), columns)
     return read_manifest(files[0], columns)
 

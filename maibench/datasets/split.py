@@ -33,7 +33,7 @@ def parse_shares(text: str) -> tuple[float, float, float]:
         shares = tuple(float(part) for part in text.split(","))
     except ValueError:
         shares = ()
-    if len(shares) != 3 or min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+    if len(shares) != 3 or min(shares) < 0 or not abs(sum(shares) - 1) <= 1e-6:
         raise MaibenchError(
             f"--shares {text}: give three that sum to one, for train, validation and test: 0.7,0.15,0.15"
         )
@@ -52,11 +52,15 @@ def split_rows(
 
     The sources of a generator are dealt out one after the other, in the order of the list, along the golden ratio's
     sequence from a seeded start (H. Weyl's equidistribution): every generator is cut in the asked shares, its first n
-    sources as well as all, and a source keeps its split when rows are added at the end. rows: a manifest's; where a
-    row has no source it is its `image_id`, else its path. A source belongs to the generator of its first synthetic row.
-    hold_out: generators that come in the test split alone; all that shares a source with them goes there too. groups:
-    (n,) numbers of what belongs together beyond that (near-duplicates); sources that share one are one source. kept:
-    sources (or what stands for them) that have a split already. Raises MaibenchError for a generator that is not there.
+    sources as well as all. A source belongs to the generator of its first synthetic row. When rows are added at the end
+    no source moves but one of photographs alone that gets its first synthetic row; with `kept`, none does, wherever
+    rows are added.
+
+    rows: a manifest's; where a row has no source it is its `image_id`, else its path. hold_out: generators that come in
+    the test split alone; all that shares a source with them goes there too. groups: (n,) numbers of what belongs
+    together beyond that (near-duplicates); sources that share one are one source. kept: {source, or what stands for it:
+    its split}; one that has to be held out moves, as does one that is joined to a source that was kept elsewhere.
+    Raises MaibenchError for a generator that is not there.
     """
     there = set(rows["generator"])
     if unknown := [name for name in hold_out if name not in there or name == "real"]:
@@ -65,15 +69,17 @@ def split_rows(
     keys = _keys(rows)
     own = keys if groups is None else _joined(keys, groups)
     frame = pd.DataFrame({"key": own.to_numpy(), "generator": rows["generator"].to_numpy()})
+    is_synthetic = frame["generator"] != "real"
     frame["held"] = frame["generator"].isin(list(hold_out))
     frame["kept"] = keys.map(dict(kept or {})).to_numpy()
-    frame["synthetic"] = frame["generator"].where(frame["generator"] != "real")
-    sources = frame.groupby("key", sort=False).agg({"synthetic": "first", "held": "any", "kept": "first"})
+    frame["synthetic"] = frame["generator"].where(is_synthetic)
+    frame["first"] = np.arange(len(frame))
+    frame["first_synthetic"] = frame["first"].where(is_synthetic)
+    sources = frame.groupby("key", sort=False).agg("first")
+    sources["held"] = frame.groupby("key", sort=False)["held"].any()
+    starts = {name: _uniform(f"{seed}:{name}") for name in rows["generator"].unique()}
     stratum = sources["synthetic"].fillna("real")
-    # those that have a split come first, so that new ones go on where they ended
-    order = sources["kept"].isna().groupby(stratum).rank(method="first").astype(int) - 1
-    starts = stratum.map({name: _uniform(f"{seed}:{name}") for name in stratum.unique()})
-    dealt = (starts + order * _GOLDEN) % 1
+    dealt = (stratum.map(starts) + _places(sources, stratum) * _GOLDEN) % 1
     splits = np.array(SPLITS, dtype=object)[np.searchsorted(np.cumsum(shares)[:2], dealt, side="right")]
     found = sources["kept"].where(sources["kept"].notna(), splits).mask(sources["held"], "test")
     return pd.Series(found.loc[frame["key"]].to_numpy(dtype=object), index=rows.index, name="split").astype(str)
@@ -82,18 +88,28 @@ def split_rows(
 @dataclass(frozen=True)
 class Shares:
     """What became of a split. counts: images, a row a generator, a column a split. far: generators of at least ten
-    sources whose share of a split is further than 10 points from what was asked, in words. joined: sources that
-    near-duplicates joined."""
+    sources whose share of a split is further than 10 points from what was asked, in words. empty: splits that were
+    asked for and got nothing. joined: sources that near-duplicates joined. kept: sources that kept their splits; moved:
+    those that could not."""
 
     counts: pd.DataFrame
     far: list[str]
-    joined: int
+    empty: list[str]
+    joined: int = 0
+    kept: int = 0
+    moved: int = 0
 
     def described(self) -> list[str]:
         """What has to be known of it, a line each."""
-        joined = [f"{self.joined} sources were joined to others that look alike"] if self.joined else []
-        far = [f"{line}: its sources are few, of uneven size, or kept" for line in self.far]
-        return joined + far
+        joined = [f"{self.joined:,} sources were joined to others that look alike"] if self.joined else []
+        kept = [f"{self.kept:,} sources keep their splits"] if self.kept else []
+        moved = [f"{self.moved:,} sources moved, held out or joined to others"] if self.moved else []
+        empty = [
+            f"nothing is left for {name}: the sources are few, or shared with a generator that is held out"
+            for name in self.empty
+        ]
+        far = [f"{line}: its sources are few, of uneven size, kept, or shared with others" for line in self.far]
+        return joined + kept + moved + empty + far
 
 
 def write_split(
@@ -104,13 +120,14 @@ def write_split(
     hold_out: Sequence[str] = (),
     near: bool = False,
     keep: Path | None = None,
+    fresh: bool = False,
     progress: Progress | None = None,
 ) -> Shares:
     """Write the manifest with new splits to `out`, a .csv or .parquet in the data's folder or above it.
 
     near: read all images and keep near-duplicates (`maibench.datasets.near`) on one side. keep: a manifest whose
-    sources keep their splits. Raises MaibenchError where
-    the images lie in no files of their own, and where `out` lies elsewhere.
+    sources keep their splits. Raises MaibenchError where the images lie in no files of their own, where `out` lies
+    elsewhere, and where it is there already, unless it is kept or `fresh` replaces it.
     """
     if not isinstance(manifest.images, FolderImages):
         raise MaibenchError(
@@ -124,16 +141,35 @@ def write_split(
         raise MaibenchError(
             f"--out {out}: a manifest lists images below its own folder; write it to {manifest.root} or above"
         )
+    if out.exists() and not fresh and (keep is None or keep.resolve() != out.resolve()):
+        raise MaibenchError(
+            f"--out {out}: is there already; --keep {out} adds to it and moves no source that it lists, --fresh "
+            "replaces it"
+        )
+    kept = _kept(keep, manifest) if keep else {}
     groups = _near_groups(manifest, progress or Progress()) if near else None
-    kept = _kept(keep) if keep else None
     rows = manifest.rows.assign(split=split_rows(manifest.rows, shares, seed, hold_out, groups, kept))
-    rows["path"] = [(manifest.root / path).relative_to(folder).as_posix() for path in rows["path"]]
+    found = _described(rows, shares, hold_out, groups, kept)
+    below = manifest.root.relative_to(folder).as_posix()
+    if below != ".":
+        rows["path"] = f"{below}/" + rows["path"]
     make_folder(folder)
     if out.suffix == ".csv":
         write_whole(out, lambda part: rows.to_csv(part, index=False))
     else:
         write_whole(out, lambda part: rows.to_parquet(part, index=False))
-    return _described(rows, shares, hold_out, groups)
+    return found
+
+
+def _places(sources: pd.DataFrame, stratum: pd.Series) -> pd.Series:
+    """The place of each source in the deal of its stratum: by its first synthetic row, else by its first row. What got
+    a synthetic row later keeps its place among the photographs, so that the others do not move up."""
+    # those that have a split come first, so that new ones go on where they ended
+    ordered = sources.assign(new=sources["kept"].isna()).sort_values(["new", "first"], kind="stable")
+    of_photographs = (ordered["generator"] == "real").cumsum() - 1
+    ordered = ordered.sort_values(["new", "first_synthetic"], kind="stable")
+    of_generator = ordered.groupby(stratum.loc[ordered.index]).cumcount()
+    return of_generator.loc[sources.index].where(stratum != "real", of_photographs.loc[sources.index])
 
 
 def _keys(rows: pd.DataFrame) -> pd.Series:
@@ -144,10 +180,16 @@ def _keys(rows: pd.DataFrame) -> pd.Series:
     return keys
 
 
-def _kept(file: Path) -> dict[str, str]:
-    """{source: split} of an earlier manifest."""
-    rows = read_manifest(file).rows
+def _kept(file: Path, manifest: Manifest) -> dict[str, str]:
+    """{source: split} of an earlier manifest, as far as its sources are in this one."""
+    earlier = read_manifest(file)
+    whole = [f"{earlier.root}/{path}" for path in earlier.rows["path"]]  # it may lie elsewhere than this one
+    rows = earlier.rows.assign(path=[path.removeprefix(f"{manifest.root}/") for path in whole])
     splits = pd.DataFrame({"key": _keys(rows), "split": rows["split"]}).drop_duplicates()
+    splits = splits[splits["key"].isin(_keys(manifest.rows))]
+    if splits.empty or splits["split"].nunique() == 1:
+        what = "no source of the data" if splits.empty else f"the data's sources in '{splits['split'].iloc[0]}' alone"
+        raise MaibenchError(f"--keep {file}: lists {what}, so there is nothing to be kept; leave it out")
     if splits["key"].duplicated().any():
         source = splits["key"][splits["key"].duplicated()].iloc[0]
         raise MaibenchError(f"--keep {file}: the source '{source}' lies in two splits there; split it anew first")
@@ -191,7 +233,11 @@ def _uniform(text: str) -> float:
 
 
 def _described(
-    rows: pd.DataFrame, shares: Sequence[float], hold_out: Sequence[str], groups: NDArray[np.int64] | None
+    rows: pd.DataFrame,
+    shares: Sequence[float],
+    hold_out: Sequence[str],
+    groups: NDArray[np.int64] | None,
+    kept: Mapping[str, str],
 ) -> Shares:
     counts = pd.crosstab(rows["generator"], rows["split"]).reindex(columns=list(SPLITS), fill_value=0)
     keys = _keys(rows)
@@ -203,4 +249,7 @@ def _described(
         worst = int(np.abs(got - np.asarray(shares)).argmax())
         if name not in hold_out and sources[name] >= 10 and abs(got[worst] - shares[worst]) > 0.1:
             far.append(f"{name} has {got[worst]:.0%} of its images in {SPLITS[worst]} (asked {shares[worst]:.0%})")
-    return Shares(counts, far, joined)
+    empty = [name for name, share in zip(SPLITS, shares, strict=True) if share and not counts[name].sum()]
+    were = keys.map(dict(kept))
+    moved = keys[were.notna() & (were != rows["split"])].nunique()
+    return Shares(counts, far, empty, joined, keys[were.notna()].nunique() - moved, moved)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from maibench.datasets.match import Recipe, match, parse_quality
 from maibench.datasets.readers import open_data
@@ -48,7 +48,7 @@ def test_all_is_cut_and_stored_alike_by_draws_that_do_not_know_the_label(leaky, 
     made = match(leaky, out, RECIPE)
     rows = open_data(str(out)).rows
     assert made.images == len(rows) == 22
-    assert made.by_generator == {"real": 1, "gen": 1} and "smaller than 64" in made.left_out["5.png"]
+    assert made.by_generator == {"real": 1, "gen": 1} and "smaller than --size 64" in made.left_out["5.png"]
     assert set(rows["format"]) == {"JPEG"} and set(rows["width"]) == set(rows["height"]) == {64}
     assert rows["quality"].between(75, 95).all() and rows["quality"].nunique() > 5
     assert set(rows["subsampling"]) == {"4:2:0", "4:4:4"}
@@ -155,13 +155,64 @@ def test_qualities():
         parse_quality("high")
 
 
-def test_nothing_of_the_file_stays(leaky, tmp_path, tmp_path_factory):
+def test_nothing_of_the_files_stays(tmp_path, texture):
+    """Comments, EXIF, profiles, texts, progressive scans, depths and modes: what comes out differs in pixels alone."""
     exif = Image.Exif()
     exif[0x010F] = "camera"
-    stream = io.BytesIO()
-    Image.new("RGB", (96, 96), (10, 200, 30)).save(stream, "JPEG", exif=exif, icc_profile=b"x" * 99)
-    (tmp_path / "0.jpg").write_bytes(stream.getvalue())
-    out = tmp_path_factory.mktemp("out")
-    match(leaky, out, RECIPE)
-    with Image.open(out / "images" / "0000000.jpg") as opened:
-        assert "exif" not in opened.info and "icc_profile" not in opened.info
+    rgb = Image.fromarray(texture((101, 83), 1))
+    told = {"exif": exif, "icc_profile": b"x" * 99}
+    texts = PngInfo()
+    texts.add_text("parameters", "a prompt")
+    deep = Image.fromarray(np.linspace(0, 65535, 101 * 83, dtype=np.uint16).reshape(83, 101))
+    for number, (image, suffix, options) in enumerate(
+        [
+            (rgb, "jpg", {**told, "comment": b"made by", "progressive": True, "quality": 30}),
+            (rgb.convert("CMYK"), "jpg", {"dpi": (300, 300)}),
+            (rgb.convert("L"), "jpg", {}),
+            (deep, "png", {"pnginfo": texts}),
+            (rgb.convert("RGBA"), "png", {**told, "pnginfo": texts}),
+            (rgb.convert("P"), "gif", {"comment": b"made by"}),
+            (rgb, "webp", told),
+            (rgb, "tiff", {"description": "made by"}),
+        ]
+    ):
+        (tmp_path / "data" / ["real", "gen"][number % 2]).mkdir(parents=True, exist_ok=True)
+        image.save(tmp_path / "data" / ["real", "gen"][number % 2] / f"{number}.{suffix}", **options)
+    manifest = open_data(str(tmp_path / "data"))
+    match(manifest, tmp_path / "jpeg", Recipe(size=64, quality=(90, 90), subsampling=("4:2:0",)))
+    match(manifest, tmp_path / "png", Recipe(size=64, store="png"))
+    for name in ("jpeg", "png"):
+        heads = set()
+        for file in (tmp_path / name / "images").iterdir():
+            data, (start, last) = file.read_bytes(), {"jpeg": (b"\xff\xda", 0), "png": (b"IDAT", 8)}[name]
+            heads.add((data[: data.index(start)], last and len(data)))
+        assert len(heads) == 1 and len(list((tmp_path / name / "images").iterdir())) == 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(203, 165), (96, 107)])
+def test_the_grid_is_that_of_the_file_however_it_is_turned(tmp_path, orientation, size):
+    blocks = np.random.default_rng(0).integers(0, 256, (30, 30, 3), dtype=np.uint8)
+    stored = blocks.repeat(8, axis=0).repeat(8, axis=1)[: size[1], : size[0]]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "data" / "real").mkdir(parents=True)
+    Image.fromarray(stored).save(tmp_path / "data" / "real" / "0.png", exif=exif)
+    match(open_data(str(tmp_path / "data")), tmp_path / "out", Recipe(size=64, store="png"))
+    cut = np.asarray(Image.open(tmp_path / "out" / "images" / "0000000.png"))
+    assert (cut == cut[::8, ::8].repeat(8, axis=0).repeat(8, axis=1)).all()
+
+
+def test_a_class_that_is_gone_is_told(leaky, tmp_path_factory):
+    with pytest.raises(
+        MaibenchError, match=r"no synthetic image is left of 12; .*128 x 128 pixels.*give a smaller --s"
+    ):
+        match(leaky, tmp_path_factory.mktemp("out"), Recipe(size=136))
+    half = leaky.rows[(leaky.rows["label"] == 0) == (leaky.rows["split"] == "train")]
+    with pytest.raises(MaibenchError, match="no split has both real and synthetic"):
+        match(type(leaky).from_frame(half, leaky.root, "x"), tmp_path_factory.mktemp("out"), Recipe(64, balance=True))
+    (leaky.root / "big").mkdir()
+    Image.new("RGB", (500, 500), (9, 99, 199)).save(leaky.root / "big" / "0.png")
+    rows = pd.concat([leaky.rows, leaky.rows.iloc[[1]].assign(path="big/0.png")])
+    made = match(type(leaky).from_frame(rows, leaky.root, "x"), tmp_path_factory.mktemp("out"), Recipe(160, "png"))
+    assert "13 left out" in made.described() and "a smaller --size keeps more" in made.described()

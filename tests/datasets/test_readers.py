@@ -254,6 +254,23 @@ class TestRefused:
         with pytest.raises(MaibenchError, match=f"{name}: a manifest is a .csv or a .parquet file"):
             open_data(str(tmp_path / name))
 
+    @pytest.mark.parametrize(
+        ("file", "told"),
+        [
+            ("a-000.tar", r"shards are opened by wds:.*d$"), ("sub/a.parquet", r"Parquet files are opened by hf:.*d$"),
+            (".shards/a.json", "is not finished; run the command"), (".windows/0.json", "is not finished"),
+            ("x/y/notes.txt", r"or a manifest$"),
+        ],
+    )  # fmt: skip
+    def test_a_folder_of_something_else(self, tmp_path, file, told):
+        (tmp_path / "d" / file).parent.mkdir(parents=True)
+        (tmp_path / "d" / file).write_bytes(b"")
+        with pytest.raises(MaibenchError, match=told):
+            open_data(str(tmp_path / "d"))
+        with pytest.raises(MaibenchError, match=r"a manifest is a \.csv or a \.parquet file; .* wds:.*\.tar"):
+            (tmp_path / "e.tar").touch()
+            open_data(str(tmp_path / "e.tar"))
+
     def test_one_image_instead_of_a_list(self, write_image, tmp_path):
         with pytest.raises(MaibenchError, match=r"a manifest is a \.csv or"):
             open_data(str(write_image(tmp_path / "a.png")))

@@ -43,8 +43,7 @@ def test_no_source_lies_on_two_sides_and_none_moves_when_rows_are_added(rows, mo
     real = rows.groupby("source")["label"].max().eq(0)
     grown = real.index[real & real.index.isin(more["source"][more["label"] == 1])]
     stays = ~rows["source"].isin(grown)
-    if not len(grown):
-        assert after[: len(rows)][stays].tolist() == splits[stays].tolist()
+    assert after[: len(rows)][stays].tolist() == splits[stays].tolist()
     kept = split_rows(both, seed=seed, kept=dict(zip(rows["source"], splits, strict=True)))
     assert kept[: len(rows)].tolist() == splits.tolist()
 
@@ -89,7 +88,7 @@ def test_images_without_a_source_stand_alone_but_for_copies():
     assert split_rows(rows.assign(image_id="same")).nunique() == 1
 
 
-@pytest.mark.parametrize("text", ["0.7,0.3", "0.7,0.2,0.2", "1.2,-0.1,-0.1", "a,b,c", ""])
+@pytest.mark.parametrize("text", ["0.7,0.3", "nan,0.5,0.5", "0.7,0.2,0.2", "1.2,-0.1,-0.1", "a,b,c", ""])
 def test_shares_that_are_none(text):
     with pytest.raises(MaibenchError, match="three that sum to one"):
         parse_shares(text)
@@ -128,7 +127,7 @@ class TestWritten:
         manifest = open_data(str(tmp_path))
         together = {}
         for near in (False, True):
-            made = write_split(manifest, tmp_path / "split.csv", near=near)
+            made = write_split(manifest, tmp_path / "split.csv", near=near, fresh=True)
             written = read_manifest(tmp_path / "split.csv").rows
             pair = written["path"].str.split("-").str[0]
             together[near] = int((written.groupby(pair)["split"].nunique() == 1).sum())
@@ -141,3 +140,35 @@ class TestWritten:
         write_split(manifest, first, seed=1)
         write_split(manifest, second, seed=2, keep=first)
         assert read_manifest(second).rows["split"].tolist() == read_manifest(first).rows["split"].tolist()
+
+    def test_a_manifest_that_is_there_is_added_to_or_replaced_but_never_lost(self, data_set, tmp_path):
+        data_set(tmp_path / "data", n_real=8, n_synthetic=8).unlink()
+        folder = tmp_path / "data"
+        out = tmp_path / "above.csv"  # from where paths, which stand for the sources here, look otherwise
+        write_split(open_data(str(folder)), out)
+        before = read_manifest(out).rows.set_index("path")["split"]
+        for file in list(folder.rglob("*[4-7].png")):
+            file.with_name(f"0-{file.name}").write_bytes(file.read_bytes())
+        grown = open_data(str(folder))
+        with pytest.raises(MaibenchError, match=r"is there already; --keep .* --fresh replaces it"):
+            write_split(grown, out)
+        made = write_split(grown, out, keep=out)
+        after = read_manifest(out).rows.set_index("path")["split"]
+        assert len(after) == 24 and after[before.index].equals(before)
+        assert made.described()[0] == "16 sources keep their splits"
+        assert write_split(grown, out, fresh=True).kept == 0
+        everything_is_test = tmp_path / "data" / "old.csv"
+        grown.rows.to_csv(everything_is_test, index=False)
+        with pytest.raises(MaibenchError, match="lists the data's sources in 'test' alone"):
+            write_split(grown, tmp_path / "new.csv", keep=everything_is_test)
+
+    def test_what_holding_out_takes_with_it_is_told(self, tmp_path, write_image):
+        rows = []
+        for i in range(12):
+            for generator in ("real", "sdxl", "flux"):
+                write_image(tmp_path / generator / f"{i}.png", (16, 16), i)
+                rows.append((f"{generator}/{i}.png", int(generator != "real"), generator, f"photo:{i}"))
+        pd.DataFrame(rows, columns=["path", "label", "generator", "source"]).to_csv(tmp_path / "manifest.csv")
+        made = write_split(open_data(str(tmp_path)), tmp_path / "split.csv", hold_out=["flux"])
+        assert made.empty == ["train", "validation"]
+        assert "shared with a generator that is held out" in made.described()[0]

@@ -13,7 +13,7 @@ from PIL import Image
 
 from maibench.datasets.manifest import Manifest, collections_of
 from maibench.datasets.pairs import Crop, write_pairs
-from maibench.datasets.readers import read_manifest
+from maibench.datasets.readers import open_data, read_manifest
 from maibench.errors import ImageError, MaibenchError
 from maibench.finetune import samples
 from maibench.finetune.samples import KEPT, SampleSource
@@ -233,6 +233,19 @@ def test_what_an_earlier_training_decoded_is_not_decoded_again(data_set, tmp_pat
     again = SampleSource([manifest], exclude=["gen-b"], pictures=pictures)
     assert again.singles == 6
     assert SampleSource([manifest], smallest=16, pictures=pictures).singles == 8
+
+
+def test_two_data_sets_of_one_folder_may_call_their_images_alike(tmp_path: Path):
+    manifests = []
+    for name, level in (("a", 10), ("b", 200)):
+        rows = []
+        for label in ("real", "ai"):
+            Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / "x.png")
+            rows.append({"image": {"bytes": (tmp_path / "x.png").read_bytes(), "path": label}, "label": label})
+        pd.DataFrame(rows).assign(split="train").to_parquet(tmp_path / f"{name}.parquet")
+        manifests.append(open_data(str(tmp_path / f"{name}.parquet")))
+    drawn = SampleSource(manifests).draw(64, 0, np.random.default_rng(0))
+    assert {int(sample.pixels[0, 0, 0]) for sample in drawn} == {10, 200}
 
 
 def test_an_image_whose_source_lies_in_another_split_is_left_out(data_set, tmp_path: Path):

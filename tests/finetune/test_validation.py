@@ -15,6 +15,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score, roc_curve
 from torch import Tensor
 
+from maibench.datasets.hub.forward import Chunk, ForwardImages
 from maibench.datasets.image import decode
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import read_manifest
@@ -195,3 +196,13 @@ def test_scores_are_those_of_scikit_learn(grey):
     reached = balanced_accuracy_score(labels, probabilities > scores["threshold"])
     assert reached == pytest.approx((1 + (tpr - fpr).max()) / 2)
     assert set(scores) == {"auc", "threshold"} | {f"{n}_{m}" for n in ("first", "second") for m in ("auc", "accuracy")}
+
+
+def test_what_can_only_be_read_forward_is_not_kept_after_it_was_read(grey):
+    manifest = grey(ROWS)
+    paths = manifest.rows["path"].tolist()
+    chunk = Chunk(0, len(paths), lambda: map(manifest.images.read, paths))
+    forward = Manifest.from_frame(manifest.rows, manifest.root, "mine", images=ForwardImages(paths, [chunk]))
+    held_out = [Validation([data], Level(), hold_out=["h"]).splits for data in (manifest, forward)]
+    assert [levels(split) for split in held_out[0]] == [levels(split) for split in held_out[1]]
+    assert not forward.images._kept

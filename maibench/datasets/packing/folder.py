@@ -113,5 +113,14 @@ class PackFolder:
             raise disk_error(self.path, error) from error
 
 
+def packed_shards(folder: Path) -> dict[Path, int]:
+    """The shards of a folder that 'maibench data pack' finished, and their bytes; none where it did not."""
+    try:
+        shards = json.loads((folder / FACTS).read_text(encoding="utf-8"))["made"]["shards"]
+        return {folder / name: int(size) for name, size in shards.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, not finished, or somebody else's file
+        return {}
+
+
 def _size(file: Path) -> int:
     return file.stat().st_size if file.is_file() else -1

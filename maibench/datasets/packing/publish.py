@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from maibench.datasets.data_card import FILE, read_front_matter
-from maibench.datasets.readers import check_finished
+from maibench.datasets.readers import check_finished, check_whole
 from maibench.errors import MaibenchError
 from maibench.files import PART
 
@@ -23,8 +23,8 @@ def publish(folder: Path, repository: str, private: bool = False, anyway: bool =
     """Send a folder to the data set OWNER/NAME of the Hub, which is made where it is not there; returns its address.
 
     anyway: also where an audit in the folder is red. Raises MaibenchError, before anything is sent, for a folder
-    without a data card or a licence, a data set that is not finished, and an audit that is red; and where the Hub
-    refuses.
+    without a data card or a licence, a data set that is not finished or not whole, and an audit that is red; and where
+    the Hub refuses.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise MaibenchError(f"--to {repository}: give OWNER/NAME, the data set's name on the Hub")
@@ -39,10 +39,11 @@ def publish(folder: Path, repository: str, private: bool = False, anyway: bool =
 
 
 def check_folder(folder: Path) -> None:
-    """Raise MaibenchError where a folder cannot be handed on: no data card, no licence, or not finished."""
+    """Raise MaibenchError where a folder cannot be handed on: no data card, no licence, not finished, not whole."""
     if not folder.is_dir():
         raise MaibenchError(f"{folder}: no such folder; 'maibench data pack' writes one to publish")
     check_finished(folder)
+    check_whole(folder)
     licence = read_front_matter(folder).get("license")
     if not licence or licence == "unknown":
         raise MaibenchError(

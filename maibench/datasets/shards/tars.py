@@ -68,10 +68,9 @@ def open_shards(pattern: str, columns: str = "") -> Manifest:
     return Manifest.from_frame(rows, root, _name(shards), where=f"wds:{pattern}", images=images)
 
 
-def open_packed(place: Path) -> Manifest:
-    """What `maibench data pack --format wds` wrote: a folder with manifest.parquet, or such a manifest beside its
-    shards. Raises MaibenchError where a shard is gone or cut."""
-    file = place / "manifest.parquet" if place.is_dir() else place
+def open_packed(file: Path) -> Manifest:
+    """What `maibench data pack --format wds` wrote, by its manifest.parquet, which lies beside the shards. Raises
+    MaibenchError where a shard is gone or cut."""
     try:
         rows = pd.read_parquet(file)
     except (OSError, ValueError) as error:

@@ -50,15 +50,13 @@ _RULES = [
     r"\b(?:ai[- ]generated|computer[- ]generated|high[- ](?:resolution|quality)|hyper-?realistic|photo-?realistic|"
     r"award[- ]winning|cinematic|stunning|breathtaking|captivating|beautiful|gorgeous|[48]k)\b,? ?",
 ]
-_STOP = set(
-    """
+_STOP = """
 a about after again all also am an and another any are as at be because been before being both but by can could did do
 does doing each either few for from had has have he her here him his how i if in into is it its just like many may me
 might more most much must my no none nor not of off on one only or other our out over same she should so some such than
 that the their them then there these they this those thing things to too under up upon us very was we were what when
 where which who will with would you your
-""".split()
-)
+"""
 """Words that show nothing."""
 _EMPTY = re.compile(rf"(?:this is |it is )?(?:an?|the|this)?\s*(?:{_NOUN})?", re.IGNORECASE)
 _COMPILED = [re.compile(rule, re.IGNORECASE) for rule in _RULES]
@@ -82,6 +80,6 @@ def content_of(caption: str) -> str:
         text = re.sub(r"\s+", " ", text)
         text = re.sub(r" (?=[,.;:!?])", "", text)
         text = re.sub(r"[,;:]+(?=[.,;:!?])", "", text).strip(" .,;:!?-")
-    if _EMPTY.fullmatch(text) or set(re.findall(r"\w+", text.casefold())) <= _STOP:
+    if _EMPTY.fullmatch(text) or set(re.findall(r"\w+", text.casefold())) <= set(_STOP.split()):
         raise ImageError(f"the caption speaks of nothing that can be seen: {caption.strip()[:80]!r}")
     return text[0].upper() + text[1:] + "."

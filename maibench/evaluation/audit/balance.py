@@ -70,7 +70,7 @@ def _sources(facts: pd.DataFrame) -> Finding:
     counts = judged[judged["label"] == 1].groupby("generator")["source"].nunique().sort_index()
     n_real = judged.loc[judged["label"] == 0, "source"].nunique()
     few = counts[counts < MIN_SOURCES]
-    says = f"{n_real:,} of real images, {_range(counts)} of each generator in {where}"
+    says = f"{n_real:,} of real images{f', {_range(counts)} of each generator' if len(counts) else ''} in {where}"
     if few.empty and n_real >= MIN_SOURCES:
         return Finding(SOURCES, "green", says)
     named = f"; fewer than {MIN_SOURCES}, so that they have no interval: " + _listed(few) if len(few) else ""
@@ -121,8 +121,6 @@ def _judged(facts: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def _range(counts: pd.Series) -> str:
-    if counts.empty:
-        return "no"
     return f"{counts.min():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
 
 

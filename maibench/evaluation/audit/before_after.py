@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from maibench.datasets.manifest import Manifest
 from maibench.evaluation.audit.audit import Audit, Request, run_audit
+from maibench.evaluation.audit.command import FACTS
 from maibench.evaluation.audit.page import write_audit_page
 from maibench.evaluation.audit.parts import Finding
 from maibench.evaluation.audit.shown import SHAPES
@@ -29,18 +31,20 @@ def audit_both(
 ) -> Table:
     """Audit both data sets into folder/audit/before and folder/audit/after, and write the table of the two there.
 
-    A row a fact of the files: its AUC with the 95 % interval, and its light. Raises MaibenchError where one of them
-    cannot be audited, DiskError.
+    A row a fact of the files: its AUC with the 95 % interval, and its light. An audit that was killed goes on where it
+    stopped. Raises MaibenchError where one of them cannot be audited, DiskError.
     """
     audits = {}
     for name, manifest in (("before", before), ("after", after)):
         place = folder / FOLDER / name
         make_folder(place)
-        audits[name] = run_audit(manifest, Request(PARTS, seed=seed, workers=workers), progress=progress)
+        audits[name] = run_audit(manifest, Request(PARTS, seed=seed, workers=workers), place / FACTS, progress)
         write_audit(audits[name], place)
         write_audit_page(audits[name], place, command)
     table = before_after(audits["before"], audits["after"])
     write_text(folder / FOLDER / TABLE, markdown_table(table) + "\n")
+    for name in audits:  # the data set is handed on without them
+        shutil.rmtree(folder / FOLDER / name / FACTS, ignore_errors=True)
     return table
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from maibench.datasets.image import Pixels
+from maibench.evaluation.audit.found import as_finding, auc_text
 from maibench.evaluation.audit.luma import SMALLEST, luma
 from maibench.evaluation.audit.means import MIN_SOURCES, REAL, Mark, MeanImages, thumbnail
 from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
@@ -19,6 +20,7 @@ from maibench.evaluation.audit.traces import jpeg_traces
 
 __all__ = ["MeanImages", "history", "history_part", "thumbnail"]
 
+TOGETHER = "all traces together"
 MARKS = "marks at a fixed place"
 _SHOWN = 60
 """Mean images in the contact sheet: those with marks first, then those of most images."""
@@ -49,7 +51,7 @@ def history_part(facts: pd.DataFrame, means: MeanImages | None, seed: int = 0, l
     """What each trace tells of the label, alone and together; what stands still in a generator's images.
 
     facts: a row an image: label, generator, source, format and what `history` says. means: of the same images.
-    "together" leaves sharpness out, which is as much content and generator as it is history.
+    TOGETHER leaves sharpness out, which is as much content and generator as it is history.
     """
     labels, sources = facts["label"].to_numpy(), pd.factorize(facts["source"], sort=True)[0]
     counted = {trace.name: trace.counted(facts).to_numpy(dtype=bool) for trace in _TRACES}
@@ -124,10 +126,10 @@ def _without(columns: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 def _together(told: Telling, limit: float) -> Finding:
     found = light(told, limit)
     if found == "grey":
-        return Finding("together", found, f"could not be measured: {told.reason}")
+        return Finding(TOGETHER, found, f"could not be measured: {told.reason}")
     how = {"red": "tell the label", "yellow": "tell the label a little", "green": "do not tell the label"}[found]
     todo = "" if found == "green" else "see which below; a detector may learn the past of the files and not generators"
-    return _with_auc("together", found, f"all traces but sharpness together {how}: {_auc(told)}", todo, told)
+    return as_finding(TOGETHER, found, f"all but sharpness {how}: {auc_text(told)}", todo, told)
 
 
 def _finding(trace: _Trace, rows: pd.DataFrame, told: Telling | None, limit: float) -> Finding:
@@ -136,19 +138,19 @@ def _finding(trace: _Trace, rows: pd.DataFrame, told: Telling | None, limit: flo
     found = light(told, limit)
     if found == "grey":
         missing = [name for label, name in enumerate(("real", "synthetic")) if not (rows["label"] == label).any()]
-        why = f"no {missing[0]} image is stored otherwise than as JPEG" if missing else told.reason
+        why = f"no {missing[0]} image can have it" if missing else told.reason
         return Finding(trace.name, found, f"could not be measured: {why}")
     described = "; ".join(
         f"{name}: {_described(trace, rows[rows['label'] == label])}" for label, name in enumerate(("real", "synthetic"))
     )
     if found == "green":
         if not trace.is_content and not (rows[trace.columns[0]] > 0).any():
-            return _with_auc(trace.name, found, "no image has any", "", told)
-        return _with_auc(trace.name, found, f"does not tell: {_auc(told)}; {described}", "", told)
-    says = f"tells the label: {_auc(told)}; {described}"
+            return as_finding(trace.name, found, "no image has any", "", told)
+        return as_finding(trace.name, found, f"does not tell: {auc_text(told)}; {described}", "", told)
+    says = f"tells the label: {auc_text(told)}; {described}"
     if trace.is_content:
         found, says = "yellow", f"{says}; enlarging does this, and so do blur, the scene and generators themselves"
-    return _with_auc(trace.name, found, says, trace.todo, told)
+    return as_finding(trace.name, found, says, trace.todo, told)
 
 
 def _described(trace: _Trace, rows: pd.DataFrame) -> str:
@@ -215,10 +217,10 @@ def _by_generator(
             row.append(None if strength.empty else float(strength.median()) if trace.is_content else _share(strength))
         rows.append(row)
     rows.sort(key=lambda row: (row[0] != REAL, -np.nan_to_num(float(str(row[2] or 0)))))
-    columns = ["generator", "images", "together", "95 % interval"]
+    columns = ["generator", "images", TOGETHER, "95 % interval"]
     columns += [f"{trace.name} (dB)" if trace.is_content else trace.name for trace in _TRACES]
     notes = [
-        "together: AUC of a generator's images against all real ones; then the share of images with each trace, and "
+        f"{TOGETHER}: AUC of a generator's images against all real ones; then the share of images with each trace, and "
         "the median sharpness"
     ]
     return Grid("Traces by generator", columns, rows, notes)
@@ -248,12 +250,3 @@ def _shots(means: MeanImages | None, marks: list[Mark]) -> list[Shot]:
     if len(order) > _SHOWN:
         caption += f" {len(order) - _SHOWN} generators of fewer images are not shown."
     return [Shot("Mean images", means.sheet(order[:_SHOWN], marks), caption)]
-
-
-def _auc(told: Telling) -> str:
-    return f"AUC {told.auc:.3f} [{told.lo:.3f}, {told.hi:.3f}]"
-
-
-def _with_auc(name: str, found: str, says: str, todo: str, told: Telling) -> Finding:
-    value, lo, hi = (None if math.isnan(number) else number for number in (told.auc, told.lo, told.hi))
-    return Finding(name, found, says, todo, value, lo, hi)

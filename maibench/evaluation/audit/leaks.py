@@ -124,9 +124,11 @@ def _near(sharing: Sharing, alike: Alike, n_flat: int, splits: list[str]) -> Fin
         says = "; ".join([f"in two splits: {_sides(across)}", *inside])
         return Finding(name, "red", says, "look at them below; " + _ONE_SIDE)
     is_partial = len(splits) > len(sharing.splits)
-    where = "no two splits share near-duplicates" if len(sharing.splits) > 1 else "there is one split"
-    where = f"only {_and(sharing.splits)} was looked at" if is_partial else where
-    says = "; ".join([f"{where} (at most {DISTANCE} of 64 bits differ)", *inside])
+    where = ["no two splits share near-duplicates"] if len(sharing.splits) > 1 else []
+    if not (where or n_foreign):
+        where = ["no two sources have near-duplicates"]
+    where = [f"{text} (at most {DISTANCE} of 64 bits differ)" for text in where]
+    says = "; ".join([*where, *inside, *([f"only {_and(sharing.splits)} was looked at"] if is_partial else [])])
     if n_foreign:
         todo = "look at them below; give images of one picture one source, or intervals are too narrow"
         return Finding(name, "yellow", says, todo)

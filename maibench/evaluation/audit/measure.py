@@ -154,7 +154,9 @@ def _key(manifest: Manifest, rows: pd.DataFrame, steps: Sequence[str], max_pixel
     code = hashlib.sha256(b"".join(Path(str(import_module(name).__file__)).read_bytes() for name in modules))
     stamps = hashlib.sha256()
     if isinstance(manifest.images, FolderImages):
-        stamps.update(np.fromiter(manifest.images.stamps(rows["path"]), dtype="2i8", count=len(rows)).tobytes())
+        stamps.update(
+            np.fromiter(manifest.images.stamps(rows["path"].tolist()), dtype="2i8", count=len(rows)).tobytes()
+        )
     facts = [manifest.fingerprint, positions, list(steps), max_pixels, code.hexdigest(), stamps.hexdigest()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 

@@ -33,8 +33,9 @@ def headline(audit: Audit) -> str:
     """What was audited: "data audit of demo, all splits: 480 images (240 real, 240 synthetic)"."""
     data = audit.data
     where = "all splits" if data["split"] == "all" else f"{data['split']} split"
-    counts = f"{data['images']:,} images ({data['real']:,} real, {data['synthetic']:,} synthetic)"
-    return one_line(f"data audit of {data['name']}, {where}: {counts}")
+    images = f"{data['images']:,} image{'s' if data['images'] != 1 else ''}"
+    classes = f"{data['real']:,} real, {data['synthetic']:,} synthetic"
+    return one_line(f"data audit of {data['name']}, {where}: {images} ({classes})")
 
 
 def counted(audit: Audit) -> str:
@@ -119,7 +120,8 @@ def _verdict(audit: Audit) -> list[str]:
     """What `--strict` says, and of what it says nothing."""
     strict = audit.strict
     names = ", ".join(why.partition(":")[0] for why in strict.why)
-    lines = ["strict: passed" if strict.passed else f"strict: not passed, by {names}"]
+    how_far = ", as far as it could be judged" if strict.unjudged else ""
+    lines = [f"audit --strict: {f'passed{how_far}' if strict.passed else f'not passed, by {names}'}"]
     return lines + ([f"not judged: {'; '.join(strict.unjudged)}"] if strict.unjudged else [])
 
 

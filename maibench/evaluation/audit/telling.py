@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from maibench.evaluation.statistics.bootstrap import too_few
+from maibench.evaluation.statistics.bootstrap import MIN_SOURCES
 from maibench.evaluation.statistics.delong import placements
 
 Floats = NDArray[np.float64]
@@ -99,8 +99,8 @@ def telling_of(
     if not total:
         return _without(scores, folds, fewest, len(truth))
     auc = float(wins[truth == 1].sum()) / total
-    if few := too_few(fewest, " of the class that has fewer"):
-        return Telling(auc, math.nan, math.nan, len(truth), fewest, scores, folds, few)
+    if fewest < MIN_SOURCES:
+        return Telling(auc, math.nan, math.nan, len(truth), fewest, scores, folds, _too_few(fewest))
     of_source = np.bincount(source_of, (wins - auc * pairs) / total)
     variance = inflation * float(np.sum(of_source**2)) * fewest / (fewest - 1)
     lo, hi = _interval(auc, variance, fewest)
@@ -132,8 +132,15 @@ def _n_sources(source_of: Ints) -> int:
 
 
 def _without(scores: Floats, folds: Ints, n_sources: int, n: int = 0) -> Telling:
-    reason = too_few(n_sources, " of the class that has fewer") or "none: no fold has images of both classes"
+    reason = _too_few(n_sources) if n_sources < MIN_SOURCES else "no fold has images of both classes"
     return Telling(math.nan, math.nan, math.nan, n, n_sources, scores, folds, reason)
+
+
+def _too_few(n_sources: int) -> str:
+    if not n_sources:
+        return "there is one class only"
+    sources = f"{n_sources} source{'s' if n_sources > 1 else ''}"
+    return f"one class has {sources} only, and an interval takes {MIN_SOURCES}"
 
 
 def _folds(labels: Ints, source_of: Ints, rng: np.random.Generator) -> Ints:

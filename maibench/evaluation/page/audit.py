@@ -44,12 +44,16 @@ def audit_sections(audit: Audit) -> list[Section]:
 
 
 def report_blocks(audit: Audit) -> list[Block]:
-    """The section of a comparison's report: every light, tables and pictures folded."""
+    """The section of a comparison's report: of each part the first light and those not green; all else folded."""
     blocks = [_summary(audit)]
     for part in audit.parts:
-        blocks.append(_lights(by_light(part), part.title))
-        if details := [*_grids(part), *_shots(part)]:
-            blocks.append(Block("fold", details, f"{part.title}: tables and pictures"))
+        shown = [finding for finding in by_light(part) if finding is part.findings[0] or finding.light != "green"]
+        rest = [finding for finding in by_light(part) if finding not in shown]
+        blocks.append(_lights(shown, part.title))
+        details = [*([_lights(rest)] if rest else []), *_grids(part), *_shots(part)]
+        green = f"{len(rest)} more in green, " if rest else ""
+        what = "tables and pictures" if part.shots else "tables"
+        blocks.append(Block("fold", details, f"{part.title}: {green}{what}"))
     return blocks
 
 

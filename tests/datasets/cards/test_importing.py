@@ -158,6 +158,7 @@ def test_a_card_of_the_hub_is_packed_when_asked(tree, tmp_path, monkeypatch):
 
 
 def test_list_and_show(tmp_path):
+    assert {"universalfakedetect", "community_forensics"} <= set(run("list").stdout.split())  # whole, to be typed
     listed = run("list", "*i*").stdout
     assert "genimage" in listed and "wild" in listed and "chameleon" not in listed
     refused(run("list", "nothing*"), "no data set matches")
@@ -166,6 +167,7 @@ def test_list_and_show(tmp_path):
         "cc-by-nc-sa-4.0",
         "arxiv.org/abs/2403.17608",
         "midjourney-v5 (Midjourney, imagenet_midjourney) 2023-03",
+        "Zhijun and Hu, Hailin and Hu, Jie and Wang, Yunhe},\n",  # of BibTeX, which is copied
     ):
         assert fact in shown
     assert "maibench data import wild" in run("show", "wild").stdout

@@ -276,6 +276,16 @@ def test_a_full_disk(source, tmp_path, disk, format, size):
     assert files_of(request.out) == files_of(tmp_path / "whole" / "out")
 
 
+def test_a_parquet_shard_that_is_cut_or_gone(source, tmp_path):
+    pack(Request(str(source), tmp_path / "out", shard_mb=0.001))
+    first = min((tmp_path / "out").glob("*.parquet"))
+    data = first.read_bytes()
+    for change, told in ((lambda: first.write_bytes(data[:-9]), "is not as it was packed"), (first.unlink, "is gone")):
+        change()
+        with pytest.raises(MaibenchError, match=rf"{first.name}: {told} \([\d,]+ bytes\); copy it again"):
+            open_data(str(tmp_path / "out"))
+
+
 def test_a_packed_shard_that_is_cut_or_gone(source, tmp_path):
     pack(Request(str(source), tmp_path / "out", "wds"))
     shard = tmp_path / "out" / "test-000000.tar"

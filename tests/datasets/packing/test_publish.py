@@ -1,6 +1,7 @@
 """Publishing: what must not be handed on is refused before anything is sent; what is sent is the folder."""
 
 import json
+import shutil
 
 import huggingface_hub
 import pandas as pd
@@ -92,6 +93,11 @@ def test_a_red_audit(folder, sent):
         publish(folder, "me/mine")
     assert not sent
     publish(folder, "me/mine", anyway=True)
+    (folder / "audit" / "after").mkdir(parents=True)  # as 'maibench data match' writes it
+    (folder / "audit.json").rename(folder / "audit" / "after" / "audit.json")
+    with pytest.raises(MaibenchError, match="the audit is red"):
+        publish(folder, "me/mine")
+    shutil.rmtree(folder / "audit")
     audit("yellow")
     publish(folder, "me/mine")
     (folder / "audit.json").write_text("{")

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import shutil
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-VAE = {
-    "block_out_channels": [8, 8],
-    "down_block_types": ["DownEncoderBlock2D"] * 2,
-    "up_block_types": ["UpDecoderBlock2D"] * 2,
-    "norm_num_groups": 4,
-    "sample_size": 64,
-}
 TEXT = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 514,
     "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513, "projection_dim": 32,
 }  # fmt: skip
+VISION = {**TEXT, "image_size": 32, "patch_size": 8}
 UNET = {
-    "block_out_channels": [16, 32],
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-    "sample_size": 32,
-    "cross_attention_dim": 32,
-}
+    "block_out_channels": [16, 32], "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "layers_per_block": 1, "norm_num_groups": 8,
+    "sample_size": 32, "cross_attention_dim": 32,
+}  # fmt: skip
 
 
 def clip_tokenizer() -> Any:
@@ -41,86 +32,55 @@ def clip_tokenizer() -> Any:
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
 
 
-def t5_tokenizer() -> Any:
-    """Every letter is a token."""
-    import string
-
-    from transformers import T5Tokenizer
-
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((letter, -3.0) for letter in string.printable[:62])]
-    return T5Tokenizer(vocab=[*pieces, ("▁", -3.0)], extra_ids=0, model_max_length=77)
-
-
-def _vae(**more: Any) -> Any:
+def _parts(n_clip: int, vae: dict[str, Any], t5: int = 0, **text: Any) -> dict[str, Any]:
+    """An autoencoder, and text encoders with their tokenizers: so many CLIPs, then a T5 as the one of that number."""
+    import transformers as t
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(**{**VAE, **more})
-
-
-def _text(kind: str = "CLIPTextModel", **more: Any) -> Any:
-    import transformers
-
-    return getattr(transformers, kind)(transformers.CLIPTextConfig(**{**TEXT, **more}))
-
-
-def _t5() -> Any:
-    from transformers import T5Config, T5EncoderModel
-
-    return T5EncoderModel(T5Config(vocab_size=66, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4))
-
-
-def _sd15() -> Any:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-
-    return StableDiffusionPipeline(
-        vae=_vae(), text_encoder=_text(), tokenizer=clip_tokenizer(), unet=UNet2DConditionModel(**UNET),
-        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1), safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False,
-    )  # fmt: skip
-
-
-def _sdxl() -> Any:
-    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-
-    unet = UNet2DConditionModel(
-        **{**UNET, "cross_attention_dim": 64}, addition_embed_type="text_time", addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=80, transformer_layers_per_block=[1, 2], use_linear_projection=True,
-    )  # fmt: skip
-    return StableDiffusionXLPipeline(
-        vae=_vae(), text_encoder=_text(), text_encoder_2=_text("CLIPTextModelWithProjection", hidden_act="gelu"),
-        tokenizer=clip_tokenizer(), tokenizer_2=clip_tokenizer(), unet=unet, scheduler=EulerDiscreteScheduler(),
-    )  # fmt: skip
-
-
-def _sd3() -> Any:
-    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
-
-    transformer = SD3Transformer2DModel(
-        sample_size=32, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=4,
-        caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64, out_channels=4,
-    )  # fmt: skip
-    texts = {
-        f"text_encoder{n}": _text("CLIPTextModelWithProjection", hidden_size=16, projection_dim=32) for n in ("", "_2")
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    parts: dict[str, Any] = {
+        "vae": AutoencoderKL(**blocks, block_out_channels=[8, 8], norm_num_groups=4, sample_size=64, **vae)
     }
-    return StableDiffusion3Pipeline(
-        vae=_vae(shift_factor=0.06, scaling_factor=1.5), **texts, text_encoder_3=_t5(), transformer=transformer,
-        tokenizer=clip_tokenizer(), tokenizer_2=clip_tokenizer(), tokenizer_3=t5_tokenizer(),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-    )  # fmt: skip
+    for end in ("", "_2")[:n_clip]:
+        kind = t.CLIPTextModelWithProjection if text or end else t.CLIPTextModel
+        parts |= {f"text_encoder{end}": kind(t.CLIPTextConfig(**{**TEXT, **text})), f"tokenizer{end}": clip_tokenizer()}
+    if t5:
+        config = t.T5Config(vocab_size=66, d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=4)
+        pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((x, -3.0) for x in [*string.printable[:62], "▁"])]
+        tokenizer = t.T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=77)
+        parts |= {f"text_encoder_{t5}": t.T5EncoderModel(config), f"tokenizer_{t5}": tokenizer}
+    return parts
 
 
-def _flux() -> Any:
-    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+def _pipeline(kind: str) -> Any:
+    import diffusers as d
 
-    transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 4, 8),
+    if kind == "sd1.5":
+        return d.StableDiffusionPipeline(
+            **_parts(1, {}), unet=d.UNet2DConditionModel(**UNET), safety_checker=None, feature_extractor=None,
+            scheduler=d.DDIMScheduler(clip_sample=False, steps_offset=1), requires_safety_checker=False,
+        )  # fmt: skip
+    if kind == "sdxl":
+        unet = d.UNet2DConditionModel(
+            **{**UNET, "cross_attention_dim": 64}, addition_embed_type="text_time", addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=80, transformer_layers_per_block=[1, 2], use_linear_projection=True,
+        )  # fmt: skip
+        return d.StableDiffusionXLPipeline(**_parts(2, {}), unet=unet, scheduler=d.EulerDiscreteScheduler())
+    flow = {"shift_factor": 0.06, "scaling_factor": 1.5}
+    usual = {"patch_size": 1, "num_layers": 1, "joint_attention_dim": 32}
+    scheduler = d.FlowMatchEulerDiscreteScheduler()
+    if kind == "sd3":
+        transformer = d.SD3Transformer2DModel(
+            **usual, sample_size=32, in_channels=4, attention_head_dim=8, num_attention_heads=4,
+            caption_projection_dim=32, pooled_projection_dim=64, out_channels=4,
+        )  # fmt: skip
+        parts = _parts(2, flow, t5=3, hidden_size=16)
+        return d.StableDiffusion3Pipeline(**parts, transformer=transformer, scheduler=scheduler)
+    transformer = d.FluxTransformer2DModel(
+        **usual, in_channels=16, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        pooled_projection_dim=32, axes_dims_rope=(4, 4, 8),
     )  # fmt: skip
-    return FluxPipeline(
-        vae=_vae(shift_factor=0.06, scaling_factor=1.5), text_encoder=_text(), text_encoder_2=_t5(),
-        tokenizer=clip_tokenizer(), tokenizer_2=t5_tokenizer(), transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-    )  # fmt: skip
+    return d.FluxPipeline(**_parts(1, flow, t5=2), transformer=transformer, scheduler=scheduler)
 
 
 @pytest.fixture(scope="session")
@@ -133,47 +93,42 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
 
         if (kind, seed) not in made:
             torch.manual_seed(seed)
-            folder = tmp_path_factory.mktemp("pipelines") / f"{kind}-{seed}"
-            {"sd1.5": _sd15, "sdxl": _sdxl, "sd3": _sd3, "flux": _flux}[kind]().save_pretrained(folder)
-            made[kind, seed] = folder
+            made[kind, seed] = tmp_path_factory.mktemp("pipelines") / f"{kind}-{seed}"
+            _pipeline(kind).save_pretrained(made[kind, seed])
         return made[kind, seed]
 
     return make
+
+
+def _save(folder: Path, model: Any, processor: Any) -> Path:
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a random CLIP with its processor."""
     import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
+    import transformers as t
 
     torch.manual_seed(0)
-    vision = {**TEXT, "image_size": 32, "patch_size": 8}
-    model = CLIPModel(CLIPConfig(text_config=TEXT, vision_config=vision, projection_dim=32))
-    processor = CLIPProcessor(
-        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}), clip_tokenizer()
-    )
-    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    model = t.CLIPModel(t.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=32))
+    images = t.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return _save(tmp_path_factory.mktemp("clip") / "tiny-clip", model, t.CLIPProcessor(images, clip_tokenizer()))
 
 
 @pytest.fixture(scope="session")
 def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a random BLIP with its processor."""
     import torch
-    from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor, BlipProcessor
+    import transformers as t
 
     torch.manual_seed(0)
     text = {**TEXT, "max_position_embeddings": 64, "encoder_hidden_size": 32, "sep_token_id": 513}
-    vision = {**TEXT, "image_size": 32, "patch_size": 8}
-    model = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision, projection_dim=32))
-    processor = BlipProcessor(BlipImageProcessor(size={"height": 32, "width": 32}), clip_tokenizer())
-    folder = tmp_path_factory.mktemp("captioner") / "tiny-blip"
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    model = t.BlipForConditionalGeneration(t.BlipConfig(text_config=text, vision_config=VISION, projection_dim=32))
+    images = t.BlipImageProcessor(size={"height": 32, "width": 32})
+    return _save(tmp_path_factory.mktemp("captioner") / "tiny-blip", model, t.BlipProcessor(images, clip_tokenizer()))
 
 
 @pytest.fixture(scope="session")
@@ -207,15 +162,11 @@ def request_for(tiny_pipeline: Any, tiny_clip: Path, tiny_captioner: Path, photo
     from maibench.datasets.twins.gates import Limits
     from maibench.datasets.twins.request import Request
 
-    def make(out: Path, **changed: Any) -> Request:
-        usual = {
-            "data": str(photographs), "generators": "unet", "captioner": str(tiny_captioner), "clip": str(tiny_clip),
-            "out": out, "size": 64, "limits": Limits(-1.0, 0.0, 1.0), "device": "cpu",
-            "presets": presets(unet=tiny_pipeline("sd1.5")),
-        }  # fmt: skip
-        return Request(**{**usual, **changed})
-
-    return make
+    usual = {
+        "data": str(photographs), "generators": "unet", "captioner": str(tiny_captioner), "clip": str(tiny_clip),
+        "size": 64, "limits": Limits(-1.0, 0.0, 1.0), "device": "cpu", "presets": presets(unet=tiny_pipeline("sd1.5")),
+    }  # fmt: skip
+    return lambda out, **changed: Request(**{**usual, "out": out, **changed})
 
 
 @pytest.fixture(scope="session")
@@ -225,8 +176,7 @@ def broken_pipeline(tiny_pipeline: Any, tmp_path_factory: pytest.TempPathFactory
     def make(value: float) -> Path:
         from safetensors.torch import load_file, save_file
 
-        folder = tmp_path_factory.mktemp("broken") / "pipeline"
-        shutil.copytree(tiny_pipeline("sd1.5"), folder)
+        folder = shutil.copytree(tiny_pipeline("sd1.5"), tmp_path_factory.mktemp("broken") / "pipeline")
         weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
         tensors = load_file(weights)
         tensors["decoder.conv_out.weight"].zero_()

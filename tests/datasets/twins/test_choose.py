@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,52 +31,54 @@ def chosen(tmp_path):
     return choose
 
 
+@pytest.fixture
+def listed(data_set):
+    """listed(n, ...) -> a manifest of n photographs of 100 x 100."""
+    return lambda n, **more: open_data(str(data_set(n_real=n, n_synthetic=0, size=(100, 100), **more)))
+
+
+def changed(manifest: Manifest, **columns) -> Manifest:
+    return Manifest.from_frame(manifest.rows.assign(**columns), manifest.root, "changed")
+
+
 def test_each_gate_refuses_with_a_reason(chosen, write_image, texture, tmp_path):
-    data = tmp_path / "data" / "real"
-    write_image(data / "good.png", (120, 100), 1)
-    write_image(data / "small.png", (120, 79), 2)
-    write_image(data / "torn.png", (120, 100), 3)
-    (data / "torn.png").write_bytes((data / "torn.png").read_bytes()[:2000])
-    (data / "empty.png").touch()
-    Image.new("RGB", (120, 100), (90, 90, 90)).save(data / "blank.png")
-    Image.new("RGB", (120, 100)).save(data / "black.png")
-    photos, refused = chosen(open_data(str(tmp_path / "data")))
-    assert [photo.path for photo in photos] == ["real/good.png"]
-    for name, reason in {
-        "small": "120 x 79 pixels: smaller than 80 a side", "torn": "cannot be decoded", "empty": "0 bytes",
-        "blank": "blank: a single colour", "black": "black",
-    }.items():  # fmt: skip
-        assert reason in refused.pop(f"real/{name}.png")
-    assert not refused
-
-
-def test_of_photographs_that_look_the_same_one_is_chosen(chosen, write_image, texture, tmp_path):
     data = tmp_path / "data" / "real"
     for seed in range(6):
         write_image(data / f"{seed}.png", (120, 100), seed)
     for seed in (2, 4):  # recompressed, and resized
         Image.fromarray(texture((120, 100), seed)).resize((180, 150)).save(data / f"{seed}-again.jpg", quality=60)
     (data / "5-copy.png").write_bytes((data / "5.png").read_bytes())
+    write_image(data / "small.png", (120, 79), 7)
+    (data / "torn.png").write_bytes((data / "1.png").read_bytes()[:2000])
+    (data / "empty.png").touch()
+    Image.new("RGB", (120, 100), (90, 90, 90)).save(data / "blank.png")
+    Image.new("RGB", (120, 100)).save(data / "black.png")
     photos, refused = chosen(open_data(str(tmp_path / "data")))
+    for name, reason in {
+        "small": "120 x 79 pixels: smaller than 80 a side", "torn": "cannot be decoded", "empty": "0 bytes",
+        "blank": "blank: a single colour", "black": "black",
+    }.items():  # fmt: skip
+        assert reason in refused.pop(f"real/{name}.png")
     assert sorted(photo.path[5] for photo in photos) == list("012345")
     assert {path[5] for path in refused} == set("245")
     assert all("chosen before" in reason for reason in refused.values())
 
 
-def test_licences_are_compared_however_they_are_written(chosen, data_set):
-    manifest = open_data(str(data_set(n_real=4, n_synthetic=1, size=(120, 100))))
+def test_licences_are_compared_however_they_are_written(chosen, listed):
+    manifest = listed(5)
     with pytest.raises(MaibenchError, match="no column licence"):
         chosen(manifest, licences=("CC0-1.0",))
-    rows = manifest.rows.assign(licence=["cc0", "https://creativecommons.org/publicdomain/zero/1.0/", "MIT", None, ""])
-    photos, refused = chosen(Manifest.from_frame(rows, manifest.root, "x"), licences=("CC0-1.0", "CC BY 4.0"))
-    assert sorted(photo.path for photo in photos) == rows["path"].tolist()[:2]
-    assert sorted(refused.values()) == ["no licence", "the licence 'MIT' is not one that is taken"]
-    with pytest.raises(MaibenchError, match="none of the 4 photographs can be used"):
-        chosen(Manifest.from_frame(rows, manifest.root, "x"), licences=("CC-BY-4.0",))
+    zero = "https://creativecommons.org/publicdomain/zero/1.0/"
+    manifest = changed(manifest, licence=["cc0", zero, "MIT", None, ""])
+    photos, refused = chosen(manifest, licences=("CC0-1.0", "CC BY 4.0"))
+    assert sorted(photo.path for photo in photos) == manifest.rows["path"].tolist()[:2]
+    assert sorted(refused.values()) == ["no licence", "no licence", "the licence 'MIT' is not one that is taken"]
+    with pytest.raises(MaibenchError, match="none of the 5 photographs can be used"):
+        chosen(manifest, licences=("CC-BY-4.0",))
 
 
-def test_splits_are_the_sources_own_or_a_hash_of_the_source(chosen, data_set):
-    manifest = open_data(str(data_set(n_real=12, n_synthetic=0, splits=("train", "test"), size=(100, 100))))
+def test_splits_are_the_sources_own_or_a_hash_of_the_source(chosen, listed):
+    manifest = listed(12, splits=("train", "test"))
     assert (shares_of(manifest, "auto"), shares_of(manifest, "own")) == (None, None)
     own, _ = chosen(manifest, shares=None)
     assert all(photo.path.startswith(photo.split) for photo in own)
@@ -88,10 +88,13 @@ def test_splits_are_the_sources_own_or_a_hash_of_the_source(chosen, data_set):
     assert {photo.source: photo.split for photo in chosen(fewer, most=9)[0]}.items() <= drawn.items()
     with pytest.raises(MaibenchError, match="--shares"):
         shares_of(manifest, "80,10")
+    leaky, refused = chosen(changed(manifest, source="one scene"), shares=None)
+    assert (len({photo.split for photo in leaky}), len(leaky)) == (1, 12)
+    assert all("'one scene' lies in two splits" in reason for reason in refused.values())
 
 
-def test_a_source_that_only_goes_forward_is_read_in_its_order(chosen, data_set):
-    manifest = open_data(str(data_set(n_real=6, n_synthetic=0, size=(100, 100))))
+def test_a_source_that_only_goes_forward_is_read_in_its_order(chosen, listed):
+    manifest = listed(6)
 
     class Forward:
         in_order, at = True, 0
@@ -120,7 +123,7 @@ def test_what_is_stored_is_the_middle_and_square(width, height):
         fitted(pixels[:100, :100], 128)
 
 
-def test_no_photographs_at_all(chosen):
+def test_no_photographs_at_all(chosen, tmp_path):
     rows = pd.DataFrame({"path": ["a.png"], "label": [1], "generator": ["x"]})
     with pytest.raises(MaibenchError, match="has no real photographs"):
-        chosen(Manifest.from_frame(rows, Path("."), "x"))
+        chosen(Manifest.from_frame(rows, tmp_path, "x"))

@@ -34,7 +34,15 @@ def test_what_is_seen_stays_and_talk_of_pictures_goes(caption, content):
     assert content_of(caption) == content
 
 
-@pytest.mark.parametrize(("caption", "reason"), [(" \n", "said nothing"), ("A stunning 4K photo.", "nothing that can")])
+@pytest.mark.parametrize(
+    ("caption", "reason"),
+    [
+        (" \n", "said nothing"),
+        ("A stunning 4K photo.", "nothing that"),
+        ("This is the of.", "nothing that"),
+        ("…!", "nothing that"),
+    ],
+)
 def test_no_content_is_a_reason(caption, reason):
     with pytest.raises(ImageError, match=reason):
         content_of(caption)

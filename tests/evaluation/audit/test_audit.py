@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from maibench.cli import app
@@ -40,6 +41,8 @@ def test_a_clean_data_set_passes(make):
     assert lights(audit, "red") == set()
     assert audit.strict.passed and audit.strict.unjudged == []
     assert [part.name for part in audit.parts] == ["files", "leaks", "history", "balance"]
+    names = [finding.name for finding in audit.findings]
+    assert len(set(names)) == len(names), "a name says which finding is meant"
 
 
 def test_a_source_on_two_sides_and_a_copy_are_leaks(make, tmp_path):
@@ -53,6 +56,37 @@ def test_a_source_on_two_sides_and_a_copy_are_leaks(make, tmp_path):
     assert audit.strict.unjudged == ["what the files tell of the labels"]
     one_side = run_audit(open_data(str(folder)), Request(("leaks",), split="train"))
     assert one_side.data["images"] == 40
+    # the list alone says of sources; of what was not read, nothing is said to be clean
+    assert lights(one_side, "red") == {"sources in two splits"}
+    assert lights(one_side, "grey") == {"exact copies", "near-duplicates"}
+    assert [text.partition(" (")[0] for text in one_side.strict.unjudged[1:]] == ["exact copies", "near-duplicates"]
+
+
+def test_one_generator_that_gives_itself_away_among_many_is_named(make, tmp_path):
+    folder = shutil.copytree(make("clean"), tmp_path / "many")
+    rows = pd.read_csv(folder / "manifest.csv")
+    synthetic = rows.index[rows["label"] == 1]
+    rows.loc[synthetic, "generator"] = [f"gen-{i % 4}" for i in range(len(synthetic))]
+    for path in rows.loc[rows["generator"] == "gen-2", "path"]:
+        Image.open(folder / path).save(folder / path, "PNG")
+    rows.to_csv(folder / "manifest.csv", index=False)
+    audit = run_audit(open_data(str(folder)), Request(("files",)))
+    found = {finding.name: finding for finding in audit.findings}
+    assert found[TOGETHER].light != "red" and audit.strict.passed
+    assert found["single generators"].light == "red" and "gen-2, AUC" in found["single generators"].says
+
+
+def test_an_image_that_cannot_be_read_is_not_clean_and_a_mended_one_is_read_again(make, tmp_path):
+    folder = shutil.copytree(make("png"), tmp_path / "mended")
+    rows = pd.read_csv(folder / "manifest.csv")
+    whole = (folder / rows["path"][0]).read_bytes()
+    (folder / rows["path"][0]).write_bytes(whole[:20])
+    request = Request(("balance",))
+    before = run_audit(open_data(str(folder)), request, tmp_path / "facts")
+    assert before.data["failed"] == 1 and before.strict.why == ["unreadable images: 1 cannot be read"]
+    (folder / rows["path"][0]).write_bytes(whole)
+    after = run_audit(open_data(str(folder)), request, tmp_path / "facts")
+    assert after.data["failed"] == 0 and after.strict.passed
 
 
 def test_the_joint_bound_is_judged_without_bytes_that_are_content():

@@ -54,6 +54,18 @@ def test_content_is_told_by_what_images_show() -> None:
     assert apart.lo is not None and apart.lo > 0.65
 
 
+def test_photographs_of_many_sizes_agree_where_both_classes_have_them() -> None:
+    facts = _images({("real", "test"): 400, ("gen-a", "test"): 400})
+    sides = np.random.default_rng(0).integers(600, 2000, (800, 2))
+    assert _lights(facts.assign(width=sides[:, 0], height=sides[:, 1]))["shared sizes"] == "green"
+
+
+def test_without_a_synthetic_image_there_is_nothing_to_count() -> None:
+    found = {finding.name: finding for finding in balance_part(_images({("real", "test"): 12})).findings}
+    assert found["generators"].light == "grey"
+    assert found["number of sources"].says == "12 of real images in the test split"
+
+
 def test_tables_count_every_image() -> None:
     facts = _images({("real", "train"): 4, ("real", "test"): 5, ("gen-a", "test"): 6})
     splits, generators, sizes = balance_part(facts).grids

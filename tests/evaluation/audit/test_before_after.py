@@ -17,4 +17,5 @@ def test_what_the_files_told_is_gone_after_matching(make, tmp_path):
     assert cells["size"][1].value == 0.5
     for name in ("audit/before/audit.json", "audit/after/audit.html", "audit/before_after.md"):
         assert (tmp_path / name).is_file()
+    assert not list(tmp_path.rglob("*.parquet")), "what an audit keeps to go on is no part of the data set"
     assert len(open_data(str(tmp_path)).rows) == 80, "the audit's pictures are no images of the data set"

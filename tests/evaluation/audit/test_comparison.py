@@ -42,6 +42,7 @@ def test_a_red_audit_stands_on_the_page_and_under_the_table(make, compare):
     assert line in (folder / "table.md").read_text()
     page = (folder / "report.html").read_text()
     assert '<section id="audit">' in page and '<li class="red">' in page and line in page
+    assert page.index('<li class="red">') < page.index("more in green") < page.index('<li class="green">')
 
 
 def test_a_clean_one_costs_no_line_and_none_is_asked_for_by_a_key(make, compare):

@@ -52,8 +52,10 @@ def framed(pixels):
 def test_what_one_class_went_through_is_found_and_nothing_else_is_blamed(real, synthetic, blamed):
     part = part_of(real, synthetic)
     found = lights(part)
-    assert {name for name, light in found.items() if light == "red"} == blamed | {"together"}
-    assert all(light == "green" for name, light in found.items() if name not in {*blamed, "together", "sharpness"})
+    assert {name for name, light in found.items() if light == "red"} == blamed | {"all traces together"}
+    assert all(
+        light == "green" for name, light in found.items() if name not in {*blamed, "all traces together", "sharpness"}
+    )
     assert part.name == "history"
     assert all(finding.todo for finding in part.findings if finding.light == "red")
     assert [grid.title for grid in part.grids][:2] == ["Traces of the past", "Traces by generator"]
@@ -72,7 +74,7 @@ def test_a_first_compression_shows_under_the_one_that_all_files_share():
     assert found["two JPEG compressions"].light == "red"
     assert "real: 100.0 % have traces (median first quality 70)" in found["two JPEG compressions"].says
     assert found["earlier JPEG"].light == "green" and "every image is a JPEG" in found["earlier JPEG"].says
-    assert found["together"].lo > 0.65
+    assert found["all traces together"].lo > 0.65
 
 
 def test_how_images_are_stored_is_not_their_past():
@@ -84,7 +86,7 @@ def test_how_images_are_stored_is_not_their_past():
         listed = {"label": label, "generator": "made" if label else "real", "source": str(seed)}
         rows.append(listed | {"format": ("JPEG", "PNG")[label]} | history(pixels if label else jpeg(pixels, 90)))
     part = history_part(pd.DataFrame(rows), None)
-    assert lights(part)["together"] == "green"
+    assert lights(part)["all traces together"] == "green"
     assert lights(part)["earlier JPEG"] == "grey" and lights(part)[MARKS] == "grey" and part.shots == []
 
 

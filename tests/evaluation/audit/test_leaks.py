@@ -1,5 +1,6 @@
 """Copies, near-duplicates and sources planted in two splits, or twice in one."""
 
+import hashlib
 import io
 
 import numpy as np
@@ -71,8 +72,14 @@ def test_what_two_splits_share_is_red_and_counted_once(rows, tmp_path):
         ["near-duplicates", "train and test", 1, 2],
         ["one source", "train and test", 1, 1],
     ]
-    assert "1 image of train and 2 of test" in found["near-duplicates"].says and "data split" in found["sources in two splits"].todo
-    assert [finding.name for finding in ids.findings if finding.light == "red"] == ["exact copies", "sources in two splits"]
+    assert (
+        "1 image of train and 2 of test" in found["near-duplicates"].says
+        and "data split" in found["sources in two splits"].todo
+    )
+    assert [finding.name for finding in ids.findings if finding.light == "red"] == [
+        "exact copies",
+        "sources in two splits",
+    ]
     titles = [shot.title for shot in part.shots]
     assert titles == [
         "Exact copies in two splits",
@@ -113,6 +120,26 @@ def test_flat_images_are_near_to_nothing_and_absent_sources_are_said(rows, tmp_p
     assert found["sources in two splits"].light == "grey" and found["sources in two splits"].todo
 
 
+def test_a_copy_whose_bytes_only_the_list_knows_is_found(rows, tmp_path):
+    (tmp_path / "20.png").write_bytes((tmp_path / "00.png").read_bytes())
+    known = [hashlib.sha256((tmp_path / path).read_bytes()).hexdigest() for path in rows["path"]]
+    manifest = Manifest.from_frame(rows.assign(image_id=known), tmp_path, "listed")
+    facts = measure(manifest, manifest.split("test"), ["likeness"]).facts
+    for part in (ids_part(facts, manifest), leaks_part(facts, manifest)):
+        assert part.findings[0].says == "in two splits: 1 image of train and 1 of test"
+    unknown = Manifest.from_frame(rows, tmp_path, "unlisted")
+    assert ids_part(facts, unknown).findings[0].light == "grey"
+
+
+def test_a_gallery_can_name_any_file(rows, tmp_path):
+    odd = "\x1b[31mnew\nline \u202e日本.png"
+    (tmp_path / "22.png").rename(tmp_path / odd)
+    rows.loc[22, "path"] = odd
+    Image.open(tmp_path / "02.png").save(tmp_path / odd, "JPEG", quality=60)
+    part, _, _ = audited(rows, tmp_path)
+    assert len(part.shots) == 1
+
+
 def test_images_that_can_only_be_read_forward_have_no_gallery(rows, tmp_path):
     class Forward(FolderImages):
         in_order = True
@@ -120,6 +147,7 @@ def test_images_that_can_only_be_read_forward_have_no_gallery(rows, tmp_path):
     recompressed(tmp_path, 2, 22)
     part, found, _ = audited(rows, tmp_path, kind=Forward)
     assert found["near-duplicates"].light == "red" and part.shots == []
+    assert any("can only be read forward" in note for note in part.grids[0].notes)
 
 
 def test_an_image_that_went_away_leaves_its_place_in_the_gallery(rows, tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from maibench.evaluation.audit.telling import light, telling, telling_of, won_pairs
@@ -66,7 +67,7 @@ def test_few_sources_have_no_interval(n_sources: int) -> None:
     told = telling(labels + 0.0, labels, np.arange(len(labels)))
     assert math.isnan(told.lo) and math.isnan(told.hi)
     assert light(told) == "grey"
-    assert f"{n_sources} source" in told.reason
+    assert (f"{n_sources} source" if n_sources else "one class only") in told.reason
     assert math.isnan(told.auc) == (n_sources < 2)
 
 
@@ -96,6 +97,16 @@ def test_the_interval_is_that_of_the_bootstrap_of_sources() -> None:
     told = telling_of(scores, labels, sources)
     draws = SourceBootstrap(sources, 2000).aucs(labels, scores)
     assert (told.lo, told.hi) == pytest.approx(percentile_interval(draws, 150), abs=0.006)
+
+
+@pytest.mark.parametrize("n", [10, 40, 200])
+def test_no_interval_is_surer_than_so_many_sources_allow(n: int) -> None:
+    labels, sources = np.repeat([0, 1], n), np.arange(2 * n)
+    all_right = telling_of(np.arange(2 * n), labels, sources)
+    assert (all_right.lo, all_right.hi) == (pytest.approx(binomtest(n, n).proportion_ci().low), 1)
+    one_wrong = np.arange(2 * n) + 1.5 * (np.arange(2 * n) == n - 1)
+    assert telling_of(one_wrong, labels, sources).lo <= all_right.lo
+    assert telling_of(-np.arange(2 * n), labels, sources).hi == pytest.approx(1 - all_right.lo)
 
 
 def test_one_generator_is_judged_by_its_members() -> None:
