@@ -117,17 +117,20 @@ def choose_photos(
     return photos, refused
 
 
-def candidates(manifest: Manifest, gate: Gate) -> list[dict[str, Any]]:
-    """The rows of the photographs in the order in which they are looked at. Raises MaibenchError where there are none,
-    or licences are asked for that nothing is known of."""
-    real = manifest.rows[manifest.rows["label"] == 0]
-    if real.empty:
+def check_photographs(manifest: Manifest, licences: Sequence[str]) -> None:
+    """Raise MaibenchError where there are no photographs, or licences are asked for that nothing is known of."""
+    if not (manifest.rows["label"] == 0).any():
         raise MaibenchError(f"the data '{manifest.name}' has no real photographs")
-    if gate.licences and "licence" not in real:
+    if licences and "licence" not in manifest.rows:
         raise MaibenchError(
             f"the data '{manifest.name}' has no column licence, so that no photograph could pass --licences; name the "
             "column with --columns licence=COLUMN"
         )
+
+
+def candidates(manifest: Manifest, gate: Gate) -> list[dict[str, Any]]:
+    """The rows of the photographs in the order in which they are looked at."""
+    real = manifest.rows[manifest.rows["label"] == 0]
     rows = [{str(key): value for key, value in row.items()} for row in real.to_dict("records")]
     if not manifest.images.in_order:
         rows.sort(key=lambda row: hashlib.sha256(f"{gate.seed} {row['path']}".encode()).digest())

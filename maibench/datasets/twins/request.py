@@ -10,7 +10,7 @@ from maibench.datasets.manifest import Manifest
 from maibench.datasets.photographs import SMALLEST, open_photographs
 from maibench.datasets.storage import Storage, parse_storage
 from maibench.datasets.twins.captioners import CaptionerSpec, choose_captioner
-from maibench.datasets.twins.choose import Gate, shares_of
+from maibench.datasets.twins.choose import Gate, check_photographs, shares_of
 from maibench.datasets.twins.content import POLICY
 from maibench.datasets.twins.gates import Limits
 from maibench.datasets.twins.places import Place, parse_place
@@ -98,6 +98,7 @@ def read_request(request: Request) -> Plan:
             )
     manifest = open_photographs(request.data, request.out, request.columns)
     licences = tuple(filter(None, (text.strip() for text in request.licences.split(","))))
+    check_photographs(manifest, licences)
     shares = shares_of(manifest, request.shares)
     gate = Gate(request.most, request.size, max(request.smallest, request.size), licences, shares, request.seed)
     return Plan(request, manifest, generators, captioner, clip, gate, storage)

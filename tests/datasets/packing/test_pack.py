@@ -278,11 +278,11 @@ def test_a_full_disk(source, tmp_path, disk, format, size):
 
 def test_a_parquet_shard_that_is_cut_or_gone(source, tmp_path):
     pack(Request(str(source), tmp_path / "out", shard_mb=0.001))
-    first = min((tmp_path / "out").glob("*.parquet"))
-    data = first.read_bytes()
-    for change, told in ((lambda: first.write_bytes(data[:-9]), "is not as it was packed"), (first.unlink, "is gone")):
+    last = max((tmp_path / "out").glob("*.parquet"))
+    data = last.read_bytes()
+    for change, told in ((lambda: last.write_bytes(data[:-9]), "is not as it was packed"), (last.unlink, "is gone")):
         change()
-        with pytest.raises(MaibenchError, match=rf"{first.name}: {told} \([\d,]+ bytes\); copy it again"):
+        with pytest.raises(MaibenchError, match=rf"{last.name}: {told} \([\d,]+ bytes\); copy it again"):
             open_data(str(tmp_path / "out"))
 
 

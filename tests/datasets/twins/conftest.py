@@ -1,12 +1,7 @@
 """Text-to-image pipelines, a CLIP and a captioner of the published classes, tiny and of random weights."""
 
-from __future__ import annotations
-
 import shutil
 import string
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +17,7 @@ UNET = {
 }  # fmt: skip
 
 
-def clip_tokenizer() -> Any:
+def clip_tokenizer():
     """Every letter is a token."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
@@ -32,15 +27,13 @@ def clip_tokenizer() -> Any:
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
 
 
-def _parts(n_clip: int, vae: dict[str, Any], t5: int = 0, **text: Any) -> dict[str, Any]:
+def _parts(n_clip, vae, t5=0, **text):
     """An autoencoder, and text encoders with their tokenizers: so many CLIPs, then a T5 as the one of that number."""
     import transformers as t
     from diffusers import AutoencoderKL
 
     blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
-    parts: dict[str, Any] = {
-        "vae": AutoencoderKL(**blocks, block_out_channels=[8, 8], norm_num_groups=4, sample_size=64, **vae)
-    }
+    parts = {"vae": AutoencoderKL(**blocks, block_out_channels=[8, 8], norm_num_groups=4, sample_size=64, **vae)}
     for end in ("", "_2")[:n_clip]:
         kind = t.CLIPTextModelWithProjection if text or end else t.CLIPTextModel
         parts |= {f"text_encoder{end}": kind(t.CLIPTextConfig(**{**TEXT, **text})), f"tokenizer{end}": clip_tokenizer()}
@@ -52,7 +45,7 @@ def _parts(n_clip: int, vae: dict[str, Any], t5: int = 0, **text: Any) -> dict[s
     return parts
 
 
-def _pipeline(kind: str) -> Any:
+def _pipeline(kind):
     import diffusers as d
 
     if kind == "sd1.5":
@@ -84,11 +77,11 @@ def _pipeline(kind: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def tiny_pipeline(tmp_path_factory):
     """tiny_pipeline(kind, seed=0) -> a folder that holds a random pipeline: sd1.5, sdxl, sd3 or flux."""
-    made: dict[tuple[str, int], Path] = {}
+    made = {}
 
-    def make(kind: str, seed: int = 0) -> Path:
+    def make(kind, seed=0):
         import torch
 
         if (kind, seed) not in made:
@@ -100,14 +93,23 @@ def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
     return make
 
 
-def _save(folder: Path, model: Any, processor: Any) -> Path:
+def _save(folder, model, processor):
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
 
 
+def change(weights, how):
+    """Write tensors anew after `how` has changed them."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(weights)
+    how(tensors)
+    save_file(tensors, weights, {"format": "pt"})
+
+
 @pytest.fixture(scope="session")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_clip(tmp_path_factory):
     """A folder that holds a random CLIP with its processor."""
     import torch
     import transformers as t
@@ -119,7 +121,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_captioner(tmp_path_factory):
     """A folder that holds a random BLIP with its processor."""
     import torch
     import transformers as t
@@ -132,7 +134,7 @@ def tiny_captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory, write_image: Callable[..., Path]) -> Path:
+def photographs(tmp_path_factory, write_image):
     """A folder with three photographs, 120 x 100."""
     folder = tmp_path_factory.mktemp("photographs") / "photos"
     for seed in range(3):
@@ -141,10 +143,10 @@ def photographs(tmp_path_factory: pytest.TempPathFactory, write_image: Callable[
 
 
 @pytest.fixture(scope="session")
-def presets(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def presets(tmp_path_factory):
     """presets(name=folder, ...) -> a file that names these pipelines, with two steps and 64 pixels a side."""
 
-    def make(**folders: Path) -> Path:
+    def make(**folders):
         import yaml
 
         settings = {"num_inference_steps": 2, "width": 64, "height": 64}
@@ -157,7 +159,7 @@ def presets(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def request_for(tiny_pipeline: Any, tiny_clip: Path, tiny_captioner: Path, photographs: Path, presets: Any) -> Any:
+def request_for(tiny_pipeline, tiny_clip, tiny_captioner, photographs, presets):
     """request_for(out, **changed) -> a Request of tiny models that every picture passes; its generator is "unet"."""
     from maibench.datasets.twins.gates import Limits
     from maibench.datasets.twins.request import Request
@@ -170,18 +172,39 @@ def request_for(tiny_pipeline: Any, tiny_clip: Path, tiny_captioner: Path, photo
 
 
 @pytest.fixture(scope="session")
-def broken_pipeline(tiny_pipeline: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], Path]:
+def two(tiny_pipeline, presets):
+    """What asks for twins by a U-Net and by a transformer."""
+    file = presets(unet=tiny_pipeline("sd1.5"), transformer=tiny_pipeline("sd3"))
+    return {"generators": "unet,transformer", "presets": file}
+
+
+@pytest.fixture(scope="session")
+def made(request_for, two, tmp_path_factory):
+    """A folder with twins by both, of three photographs."""
+    from maibench.datasets.twins.build import make_twins
+
+    out = tmp_path_factory.mktemp("made") / "twins"
+    assert make_twins(request_for(out, **two)).described().startswith("9 images of 3 photographs; none quarantined")
+    return out
+
+
+@pytest.fixture(scope="session")
+def contents():
+    """contents(folder) -> {path: bytes} of all files below it."""
+    return lambda folder: {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+@pytest.fixture(scope="session")
+def broken_pipeline(tiny_pipeline, tmp_path_factory):
     """broken_pipeline(value) -> a folder with a pipeline whose images are `value` everywhere (-1 is black)."""
 
-    def make(value: float) -> Path:
-        from safetensors.torch import load_file, save_file
+    def make(value):
+        def fill(tensors):
+            tensors["decoder.conv_out.weight"].zero_()
+            tensors["decoder.conv_out.bias"].fill_(value)
 
         folder = shutil.copytree(tiny_pipeline("sd1.5"), tmp_path_factory.mktemp("broken") / "pipeline")
-        weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
-        tensors = load_file(weights)
-        tensors["decoder.conv_out.weight"].zero_()
-        tensors["decoder.conv_out.bias"].fill_(value)
-        save_file(tensors, weights)
+        change(folder / "vae" / "diffusion_pytorch_model.safetensors", fill)
         return folder
 
     return make

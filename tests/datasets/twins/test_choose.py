@@ -1,16 +1,16 @@
 """Which photographs get twins."""
 
-from __future__ import annotations
+import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
+from maibench.datasets.images import FolderImages
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import open_data
 from maibench.datasets.storage import UNCOMPRESSED
-from maibench.datasets.twins.choose import Gate, choose_photos, fitted, shares_of
+from maibench.datasets.twins.choose import Gate, check_photographs, choose_photos, fitted, shares_of
 from maibench.datasets.twins.folder import TwinsFolder
 from maibench.errors import ImageError, MaibenchError
 from maibench.progress import Progress
@@ -21,10 +21,9 @@ ANY = Gate(most=100, size=64, smallest=80, licences=(), shares=(0.5, 0.25, 0.25)
 @pytest.fixture
 def chosen(tmp_path):
     """chosen(manifest, **changes of the gate) -> the photographs, and why the others were refused."""
-    number = iter(range(100))
 
-    def choose(manifest: Manifest, **changes):
-        folder = TwinsFolder(tmp_path / f"out-{next(number)}")
+    def choose(manifest, **changes):
+        folder = TwinsFolder(tmp_path / f"out-{len(list(tmp_path.iterdir()))}")
         folder.begin({})
         return choose_photos(manifest, Gate(**{**vars(ANY), **changes}), folder, UNCOMPRESSED, Progress())
 
@@ -37,7 +36,7 @@ def listed(data_set):
     return lambda n, **more: open_data(str(data_set(n_real=n, n_synthetic=0, size=(100, 100), **more)))
 
 
-def changed(manifest: Manifest, **columns) -> Manifest:
+def changed(manifest, **columns):
     return Manifest.from_frame(manifest.rows.assign(**columns), manifest.root, "changed")
 
 
@@ -67,7 +66,7 @@ def test_each_gate_refuses_with_a_reason(chosen, write_image, texture, tmp_path)
 def test_licences_are_compared_however_they_are_written(chosen, listed):
     manifest = listed(5)
     with pytest.raises(MaibenchError, match="no column licence"):
-        chosen(manifest, licences=("CC0-1.0",))
+        check_photographs(manifest, ("CC0-1.0",))
     zero = "https://creativecommons.org/publicdomain/zero/1.0/"
     manifest = changed(manifest, licence=["cc0", zero, "MIT", None, ""])
     photos, refused = chosen(manifest, licences=("CC0-1.0", "CC BY 4.0"))
@@ -75,6 +74,8 @@ def test_licences_are_compared_however_they_are_written(chosen, listed):
     assert sorted(refused.values()) == ["no licence", "no licence", "the licence 'MIT' is not one that is taken"]
     with pytest.raises(MaibenchError, match="none of the 5 photographs can be used"):
         chosen(manifest, licences=("CC-BY-4.0",))
+    with pytest.raises(MaibenchError, match="has no real photographs"):
+        check_photographs(changed(manifest, label=1, generator="x"), ())
 
 
 def test_splits_are_the_sources_own_or_a_hash_of_the_source(chosen, listed):
@@ -94,22 +95,17 @@ def test_splits_are_the_sources_own_or_a_hash_of_the_source(chosen, listed):
 
 
 def test_a_source_that_only_goes_forward_is_read_in_its_order(chosen, listed):
-    manifest = listed(6)
+    manifest, read = listed(6), []
 
-    class Forward:
-        in_order, at = True, 0
+    class Forward(FolderImages):
+        in_order = True
 
         def read(self, path):
-            place = manifest.rows["path"].tolist().index(path)
-            assert place >= self.at
-            self.at = place
-            return manifest.images.read(path)
+            read.append(path)
+            return super().read(path)
 
-        def expect(self, paths):
-            pass
-
-    photos, _ = chosen(Manifest(manifest.rows, manifest.root, "forward", Forward()), most=4)
-    assert [photo.path for photo in photos] == manifest.rows["path"].tolist()[:4]
+    photos, _ = chosen(dataclasses.replace(manifest, images=Forward(manifest.root)), most=4)
+    assert [photo.path for photo in photos] == read == manifest.rows["path"].tolist()[:4]
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (65, 64), (64, 97), (640, 100), (101, 333)])
@@ -117,13 +113,6 @@ def test_what_is_stored_is_the_middle_and_square(width, height):
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     pixels[height // 2 - 5 : height // 2 + 5, width // 2 - 5 : width // 2 + 5] = 255
     stored = fitted(pixels, 64)
-    assert stored.shape == (64, 64, 3)
-    assert stored[32, 32].min() > 250
+    assert stored.shape == (64, 64, 3) and stored[32, 32].min() > 250
     with pytest.raises(ImageError, match="smaller than the 128 a side"):
         fitted(pixels[:100, :100], 128)
-
-
-def test_no_photographs_at_all(chosen, tmp_path):
-    rows = pd.DataFrame({"path": ["a.png"], "label": [1], "generator": ["x"]})
-    with pytest.raises(MaibenchError, match="has no real photographs"):
-        chosen(Manifest.from_frame(rows, tmp_path, "x"))

@@ -1,7 +1,5 @@
 """Captions reduced to their content."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,10 +7,8 @@ from hypothesis import strategies as st
 from maibench.datasets.twins.content import content_of
 from maibench.errors import ImageError
 
-TALK = """
-a the this is photo image of showing dog, red bus street. AI-generated high-resolution stunning taken with camera in
-quality we see appears to be and blurry It The "lake" 'A 50mm lens likely — ! … ß
-"""
+TALK = """a the this is photo image of showing dog, red bus. AI-generated high-resolution stunning taken with camera in
+quality we see appears to be and blurry It The "lake" 'A 50mm lens likely — ! … ß"""
 
 
 @pytest.mark.parametrize(
@@ -34,17 +30,9 @@ def test_what_is_seen_stays_and_talk_of_pictures_goes(caption, content):
     assert content_of(caption) == content
 
 
-@pytest.mark.parametrize(
-    ("caption", "reason"),
-    [
-        (" \n", "said nothing"),
-        ("A stunning 4K photo.", "nothing that"),
-        ("This is the of.", "nothing that"),
-        ("…!", "nothing that"),
-    ],
-)
-def test_no_content_is_a_reason(caption, reason):
-    with pytest.raises(ImageError, match=reason):
+@pytest.mark.parametrize("caption", [" \n", "A stunning 4K photo.", "This is the of.", "…!"])
+def test_no_content_is_a_reason(caption):
+    with pytest.raises(ImageError, match="said nothing" if caption.isspace() else "nothing that can be seen"):
         content_of(caption)
 
 
@@ -55,6 +43,5 @@ def test_content_has_no_more_to_remove(caption):
         content = content_of(caption)
     except ImageError:
         return
-    assert content_of(content) == content
-    assert content == " ".join(content.split())
+    assert content_of(content) == content == " ".join(content.split())
     assert content.endswith(".")

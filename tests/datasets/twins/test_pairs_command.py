@@ -1,6 +1,8 @@
 """`maibench data pairs`: what it prints, and its exit codes."""
 
-from __future__ import annotations
+import subprocess
+import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -9,16 +11,19 @@ from maibench.cli import app
 from maibench.datasets.readers import open_data
 
 
+def arguments(request, **changed):
+    names = ("data", "generators", "captioner", "clip", "out", "size", "presets", "device")
+    flags = {name: getattr(request, name) for name in names} | {"alignment": -1, "photo": 0, "unsafe": 1} | changed
+    return ["data", "pairs", *(f"--{name}={value}" for name, value in flags.items())]
+
+
 @pytest.fixture
 def command(request_for, tmp_path):
     """command(**flags) -> what `maibench data pairs` printed and its exit code; its folder is tmp_path/out."""
-    usual = request_for(tmp_path / "out", captioner="moondream-nano")
-    names = ("data", "generators", "captioner", "clip", "out", "size", "presets", "device")
-    flags = {name: getattr(usual, name) for name in names} | {"alignment": -1, "photo": 0, "unsafe": 1}
 
-    def run(*more: str, **changed):
-        arguments = [f"--{name}={value}" for name, value in {**flags, **changed}.items()]
-        done = CliRunner().invoke(app, ["data", "pairs", *arguments, *more])
+    def run(*more, **changed):
+        request = request_for(tmp_path / "out", captioner="moondream-nano")
+        done = CliRunner().invoke(app, [*arguments(request, **changed), *more])
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return done
 
@@ -37,12 +42,36 @@ def test_says_what_it_made(command, tmp_path):
     assert "nothing was missing: 4 images" in command(most=2, store="jpeg:90", shares="own").stderr
 
 
-def test_wrong_requests_are_one_line_and_exit_code_2(command, tmp_path):
+def test_wrong_requests_are_one_line_and_exit_code_2(command, photographs, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
     for changed, reason in (
         ({"generators": "sdlx"}, "did you mean 'sdxl'?"),
         ({"data": tmp_path / "nowhere"}, "no data at"),
         ({"licences": "CC0-1.0"}, "has no column licence"),
+        ({"out": tmp_path / "mine"}, "holds files that were not made by this command"),
+        ({"out": tmp_path / "mine" / "file"}, "it is a file"),
+        ({"out": photographs / "out"}, "choose an --out outside of it"),
+        ({"size": 128}, "'unet' makes images of 64 pixels, and nothing is enlarged"),
+        ({"size": 32}, "give at least 64"),
+        ({"clip": "nowhere"}, "no CLIP-type model at 'nowhere'"),
+        ({"store": "webp"}, "no way to store"),
     ):
         done = command(**changed)
         (line,) = done.stderr.splitlines()[-1:]
-        assert (done.exit_code, line.startswith("maibench: "), reason in line) == (2, True, True)
+        assert (done.exit_code, line.startswith("maibench: "), reason in line) == (2, True, True), line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_in_the_same_bytes(made, contents, request_for, two, tmp_path):
+    request = request_for(tmp_path / "killed", **two)
+    command = [sys.executable, "-m", "maibench", *arguments(request)]
+    for stage in ("pairs", ".work/captions/000001", ".work/gates/000000", ".work/twins-transformer/000000"):
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (request.out / f"{stage}.json").exists() and running.poll() is None:
+            time.sleep(0.005)
+        running.kill()
+        assert running.wait() < 0
+    assert subprocess.run(command).returncode == 0
+    assert contents(request.out) == contents(made)

@@ -26,7 +26,8 @@ def test_official_image_tokens(official, reference):
     batch = official.collate([official.preprocess(reference["images"][0]["pixels"])])
     with torch.no_grad():
         found = official.model.encode_images(batch)[0]
-    torch.testing.assert_close(found, reference["expected"]["image_0.embedding"], **CLOSE)
+    # every ninth of the 729 tokens is kept here
+    torch.testing.assert_close(found[::9], reference["expected"]["image_0.embedding"], **CLOSE)
 
 
 @pytest.mark.parametrize("number", range(3))
