@@ -43,6 +43,7 @@ def reconstruct(
     batch_size: Annotated[int, typer.Option(min=1, help="Crops of 256 x 256 at once; fewer larger ones.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     store: Annotated[str, typer.Option(help="Both sides as png (uncompressed) or jpeg:QUALITY.")] = "png",
+    columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Make all afresh, or only what is missing.")] = False,
 ) -> None:
     """Make pairs of real photographs and their reconstructions through autoencoders, to train on; the same command
@@ -51,7 +52,7 @@ def reconstruct(
         from maibench.datasets.reconstruct import Request, make_pairs
         from maibench.terminal import TerminalProgress
 
-        request = Request(vae, data, out, each, most, shrink, size, split, batch_size, device, store)
+        request = Request(vae, data, out, each, most, shrink, size, split, batch_size, device, store, columns)
         made = make_pairs(request, fresh, TerminalProgress("reconstructing", "photographs"))
         _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
         _say(f"train on them: maibench finetune configs/finetune/bailu.yaml --data {out} --out runs/bailu")
@@ -84,9 +85,12 @@ def pairs(
     smallest: Annotated[
         int, typer.Option(help="Pixels of the shorter side that a photograph needs; never less than --size.")
     ] = 0,
-    licences: Annotated[str, typer.Option(help="Only photographs with one of these, as in CC0-1.0,CC-BY-4.0.")] = "",
+    licences: Annotated[
+        str, typer.Option(help="Only photographs with one of these, as in CC0-1.0,CC-BY-4.0. [any]")
+    ] = "",
     shares: Annotated[
-        str, typer.Option(help="Splits: own; train,validation,test as in 0.8,0.1,0.1; auto: own where there are any.")
+        str,
+        typer.Option(help="Splits: own; train,validation,test as in 0.8,0.1,0.1; auto: own where there are several."),
     ] = "auto",
     store: Annotated[str, typer.Option(help="Both sides as png (uncompressed) or jpeg:QUALITY.")] = "png",
     alignment: Annotated[float, typer.Option(help="The least cosine of image and caption.")] = 0.2,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maibench.datasets.autoencoders import load_autoencoder
 from maibench.datasets.receipts import COLUMN
 from maibench.datasets.storage import UNCOMPRESSED, Storage
-from maibench.files import write_whole
+from maibench.files import make_folder, write_whole
 
 CROP = 256 * 256
 """Pixels of the crops that a batch is counted in."""
@@ -87,7 +87,7 @@ def write_pairs(
             if any(side % factor for side in crop.pixels.shape[:2]):
                 raise ValueError(f"{crop.name}: the sides of {crop.pixels.shape} are not divisible by {factor}")
             groups[name, crop.pixels.shape].append(crop)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    make_folder(folder / "images")
     for crop in crops:
         _store(folder / _path(crop, "real", storage), crop.pixels, storage)
     rows = [_row(folder, crop, "real", storage, receipt) for crop in crops]

@@ -43,7 +43,8 @@ class Request:
     vae: as `choose` reads it. data: a SOURCE. each: reconstructions of a photograph, the autoencoders taking turns.
     most: photographs, evenly spread over the list. shrink: photographs are halved first. size: pixels a side at most,
     from the middle; "full" or "0" for whole photographs. splits: train, validation, or both with a comma. batch: crops
-    of 256 x 256 at once. device: auto, cpu or cuda. store: as `parse_storage` reads it.
+    of 256 x 256 at once. device: auto, cpu or cuda. store: as `parse_storage` reads it. columns:
+    which of the data's columns mean what.
     """
 
     vae: str
@@ -57,6 +58,7 @@ class Request:
     batch: int = 8
     device: str = "auto"
     store: str = "png"
+    columns: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def make_pairs(request: Request, fresh: bool = False, progress: Progress | None 
     names = [choice.name for choice in choices]
     if not 1 <= request.each <= len(names):
         raise MaibenchError(f"--each {request.each}: a photograph can have 1 to {len(names)} reconstructions here")
-    manifest = open_photographs(request.data, request.out)
+    manifest = open_photographs(request.data, request.out, request.columns)
     rows = photographs(manifest, splits, request.most)
     device = choose_device(request.device)
     asked: dict[str, Any] = {

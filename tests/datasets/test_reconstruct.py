@@ -89,6 +89,13 @@ class TestContents:
             assert np.abs(again.astype(int) - synthetic).max() <= 1  # another batch may round otherwise
         assert set(made.rows["generator"]) == {"real", "tiny"}
 
+    def test_columns_may_have_other_names(self, request_, photos):
+        renamed = photos.with_name("renamed.csv")
+        open_data(request_.data).rows.rename(columns={"label": "is_fake"}).to_csv(renamed, index=False)
+        with pytest.raises(MaibenchError, match="the column 'label' is missing"):
+            make_pairs(replace(request_, data=str(renamed)))
+        assert make_pairs(replace(request_, data=str(renamed), columns="label=is_fake", most=2)).pairs == 2
+
     def test_who_was_left_out_and_why(self, request_):
         summary = make_pairs(request_)
         assert set(summary.left_out) == {"train/real/002.png", "validation/real/004.png"}
@@ -105,7 +112,10 @@ class TestContents:
         assert real[:2] == synthetic[:2]
         assert real[0]["path"].startswith("train/real/")
         original = open_data(request_.data).read(real[0]["path"])
-        assert (real[0]["image_id"], real[2]["image_id"]) == (original.image_id, rows["image_id"][rows["label"] == 0].iloc[0])
+        assert (real[0]["image_id"], real[2]["image_id"]) == (
+            original.image_id,
+            rows["image_id"][rows["label"] == 0].iloc[0],
+        )
         assert (synthetic[2]["model"], synthetic[2]["weights"]) == ("tiny", fingerprint(choose(str(vae))[0].load()))
         card = (request_.out / "README.md").read_text()
         assert "| tiny | " in card

@@ -1,5 +1,6 @@
 """Text-to-image pipelines, a CLIP and a captioner of the published classes, tiny and of random weights."""
 
+import functools
 import shutil
 import string
 
@@ -17,8 +18,7 @@ UNET = {
 }  # fmt: skip
 
 
-def clip_tokenizer():
-    """Every letter is a token."""
+def clip_tokenizer():  # every letter is a token
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
 
@@ -76,29 +76,6 @@ def _pipeline(kind):
     return d.FluxPipeline(**_parts(1, flow, t5=2), transformer=transformer, scheduler=scheduler)
 
 
-@pytest.fixture(scope="session")
-def tiny_pipeline(tmp_path_factory):
-    """tiny_pipeline(kind, seed=0) -> a folder that holds a random pipeline: sd1.5, sdxl, sd3 or flux."""
-    made = {}
-
-    def make(kind, seed=0):
-        import torch
-
-        if (kind, seed) not in made:
-            torch.manual_seed(seed)
-            made[kind, seed] = tmp_path_factory.mktemp("pipelines") / f"{kind}-{seed}"
-            _pipeline(kind).save_pretrained(made[kind, seed])
-        return made[kind, seed]
-
-    return make
-
-
-def _save(folder, model, processor):
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
 def change(weights, how):
     """Write tensors anew after `how` has changed them."""
     from safetensors.torch import load_file, save_file
@@ -108,34 +85,45 @@ def change(weights, how):
     save_file(tensors, weights, {"format": "pt"})
 
 
-@pytest.fixture(scope="session")
-def tiny_clip(tmp_path_factory):
-    """A folder that holds a random CLIP with its processor."""
+def save(folder, make):
+    """What `make` returns, in a folder, always with the same weights."""
     import torch
-    import transformers as t
 
     torch.manual_seed(0)
-    model = t.CLIPModel(t.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=32))
+    for part in make():
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory):
+    """tiny_pipeline(kind) -> a folder that holds a random pipeline: sd1.5, sdxl, sd3 or flux."""
+    return functools.cache(lambda kind: save(tmp_path_factory.mktemp("pipeline") / kind, lambda: [_pipeline(kind)]))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    import transformers as t
+
+    config = t.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=32)
     images = t.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    return _save(tmp_path_factory.mktemp("clip") / "tiny-clip", model, t.CLIPProcessor(images, clip_tokenizer()))
+    processor = t.CLIPProcessor(images, clip_tokenizer())
+    return save(tmp_path_factory.mktemp("clip") / "tiny-clip", lambda: [t.CLIPModel(config), processor])
 
 
 @pytest.fixture(scope="session")
 def tiny_captioner(tmp_path_factory):
-    """A folder that holds a random BLIP with its processor."""
-    import torch
     import transformers as t
 
-    torch.manual_seed(0)
     text = {**TEXT, "max_position_embeddings": 64, "encoder_hidden_size": 32, "sep_token_id": 513}
-    model = t.BlipForConditionalGeneration(t.BlipConfig(text_config=text, vision_config=VISION, projection_dim=32))
-    images = t.BlipImageProcessor(size={"height": 32, "width": 32})
-    return _save(tmp_path_factory.mktemp("captioner") / "tiny-blip", model, t.BlipProcessor(images, clip_tokenizer()))
+    config = t.BlipConfig(text_config=text, vision_config=VISION, projection_dim=32)
+    processor = t.BlipProcessor(t.BlipImageProcessor(size={"height": 32, "width": 32}), clip_tokenizer())
+    model = t.BlipForConditionalGeneration
+    return save(tmp_path_factory.mktemp("captioner") / "tiny-blip", lambda: [model(config), processor])
 
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory, write_image):
-    """A folder with three photographs, 120 x 100."""
     folder = tmp_path_factory.mktemp("photographs") / "photos"
     for seed in range(3):
         write_image(folder / "real" / f"{seed}.png", (120, 100), seed)
@@ -143,48 +131,43 @@ def photographs(tmp_path_factory, write_image):
 
 
 @pytest.fixture(scope="session")
-def presets(tmp_path_factory):
-    """presets(name=folder, ...) -> a file that names these pipelines, with two steps and 64 pixels a side."""
+def request_for(tiny_pipeline, tiny_clip, tiny_captioner, photographs, tmp_path_factory):
+    """request_for(out, pipelines={"unet": FOLDER, ...}, **changed) -> a Request of tiny models that every picture
+    passes: two steps, 64 pixels a side."""
+    import yaml
 
-    def make(**folders):
-        import yaml
+    from maibench.datasets.twins.gates import Limits
+    from maibench.datasets.twins.request import Request
 
+    usual = {
+        "data": str(photographs), "captioner": str(tiny_captioner), "clip": str(tiny_clip), "size": 64,
+        "limits": Limits(-1.0, 0.0, 1.0), "device": "cpu",
+    }  # fmt: skip
+
+    def make(out, pipelines=None, **changed):
+        pipelines = pipelines or {"unet": tiny_pipeline("sd1.5")}
         settings = {"num_inference_steps": 2, "width": 64, "height": 64}
-        entries = {name: {"repository": str(folder), "settings": settings} for name, folder in folders.items()}
+        entries = {name: {"repository": str(folder), "settings": settings} for name, folder in pipelines.items()}
         file = tmp_path_factory.mktemp("presets") / "presets.yaml"
         file.write_text(yaml.safe_dump(entries))
-        return file
+        return Request(**{**usual, "out": out, "generators": ",".join(pipelines), "presets": file, **changed})
 
     return make
 
 
 @pytest.fixture(scope="session")
-def request_for(tiny_pipeline, tiny_clip, tiny_captioner, photographs, presets):
-    """request_for(out, **changed) -> a Request of tiny models that every picture passes; its generator is "unet"."""
-    from maibench.datasets.twins.gates import Limits
-    from maibench.datasets.twins.request import Request
-
-    usual = {
-        "data": str(photographs), "generators": "unet", "captioner": str(tiny_captioner), "clip": str(tiny_clip),
-        "size": 64, "limits": Limits(-1.0, 0.0, 1.0), "device": "cpu", "presets": presets(unet=tiny_pipeline("sd1.5")),
-    }  # fmt: skip
-    return lambda out, **changed: Request(**{**usual, "out": out, **changed})
+def request_two(request_for, tiny_pipeline):
+    """request_two(out, **changed) -> what asks for twins by a U-Net and by a transformer."""
+    two = {"unet": tiny_pipeline("sd1.5"), "transformer": tiny_pipeline("sd3")}
+    return functools.partial(request_for, pipelines=two)
 
 
 @pytest.fixture(scope="session")
-def two(tiny_pipeline, presets):
-    """What asks for twins by a U-Net and by a transformer."""
-    file = presets(unet=tiny_pipeline("sd1.5"), transformer=tiny_pipeline("sd3"))
-    return {"generators": "unet,transformer", "presets": file}
-
-
-@pytest.fixture(scope="session")
-def made(request_for, two, tmp_path_factory):
-    """A folder with twins by both, of three photographs."""
+def made(request_two, tmp_path_factory):
     from maibench.datasets.twins.build import make_twins
 
     out = tmp_path_factory.mktemp("made") / "twins"
-    assert make_twins(request_for(out, **two)).described().startswith("9 images of 3 photographs; none quarantined")
+    assert make_twins(request_two(out)).described().startswith("9 images of 3 photographs; none quarantined")
     return out
 
 
@@ -203,7 +186,7 @@ def broken_pipeline(tiny_pipeline, tmp_path_factory):
             tensors["decoder.conv_out.weight"].zero_()
             tensors["decoder.conv_out.bias"].fill_(value)
 
-        folder = shutil.copytree(tiny_pipeline("sd1.5"), tmp_path_factory.mktemp("broken") / "pipeline")
+        folder = shutil.copytree(tiny_pipeline("sd1.5"), tmp_path_factory.mktemp("broken") / "sd1.5")
         change(folder / "vae" / "diffusion_pytorch_model.safetensors", fill)
         return folder
 

@@ -44,6 +44,12 @@ def test_each_photograph_has_a_twin_by_each_generator_stored_alike(made, photogr
         assert (decode(manifest.read(row["path"]).data) == fitted(original, 64)).all()
 
 
+def test_opens_in_hugging_face_datasets(made):
+    load_dataset = pytest.importorskip("datasets").load_dataset
+    data = load_dataset(str(made), split=open_data(str(made)).rows["split"].iloc[0])
+    assert (data[0]["image"].size, data.features["label"].names) == ((64, 64), ["real", "synthetic"])
+
+
 def test_receipts_say_how_each_image_came_to_be(made, contents):
     for _, row in open_data(str(made)).rows.iterrows():
         steps = steps_of(row["receipt"])
@@ -60,37 +66,31 @@ def test_receipts_say_how_each_image_came_to_be(made, contents):
     assert str(made.parent) not in "".join(map(str, contents(made).values()))
 
 
-def test_opens_in_hugging_face_datasets(made):
-    load_dataset = pytest.importorskip("datasets").load_dataset
-    data = load_dataset(str(made), split=open_data(str(made)).rows["split"].iloc[0])
-    assert (data[0]["image"].size, data.features["label"].names) == ((64, 64), ["real", "synthetic"])
-
-
-def test_killed_at_every_step_it_ends_in_the_same_bytes(made, contents, request_for, two, tmp_path):
-    request = request_for(tmp_path / "killed", **two)
+def test_killed_at_every_step_it_ends_in_the_same_bytes(made, contents, request_two, tmp_path):
+    request = request_two(tmp_path / "killed")
     kills, done = 0, False
     while not done:
         try:
             done = make_twins(request, progress=Killed()).computed
         except KeyboardInterrupt:
             kills += 1
+            (request.out / ".work" / f".part-{kills}-x.json").touch()  # as a killed process leaves them
             assert not (request.out / "README.md").exists()
     assert kills > 1 + 3 + 3 + 6  # choosing, captions, gates, twins, and a shard at least
     assert contents(request.out) == contents(made)
     assert not make_twins(request).computed
 
 
-@pytest.mark.slow
-def test_other_models_need_fresh(made, contents, request_for, two, tiny_pipeline, presets, tmp_path):
+def test_other_models_need_fresh(made, contents, request_two, broken_pipeline, tmp_path):
     out = shutil.copytree(made, tmp_path / "twins")
     shutil.rmtree(out / "data")
-    other = presets(unet=tiny_pipeline("sd1.5", seed=1), transformer=tiny_pipeline("sd3"))
-    for changed, what in (({"seed": 1}, "photographs"), ({"presets": other}, "weights")):
+    other = {**request_two.keywords["pipelines"], "unet": broken_pipeline(0.5)}
+    for changed, what in (({"seed": 1}, "photographs"), ({"pipelines": other}, "weights")):
         with pytest.raises(MaibenchError, match=rf"holds the pairs of another command \({what} was .*--fresh"):
-            make_twins(request_for(out, **{**two, **changed}))
-    assert make_twins(request_for(out, **two)).computed
+            make_twins(request_two(out, **changed))
+    assert make_twins(request_two(out)).computed
     assert contents(out) == contents(made)
-    assert make_twins(request_for(out, seed=1), fresh=True).images == 6
+    assert make_twins(request_two(out, seed=1, most=1), fresh=True).images == 3
 
 
 def test_the_first_candidate_that_passes_is_taken_never_the_best(request_for, tmp_path):
@@ -110,15 +110,15 @@ def test_the_first_candidate_that_passes_is_taken_never_the_best(request_for, tm
     assert all("is below" in group["reason"] for group in groups)
 
 
-def test_never_half_a_group(request_for, tiny_pipeline, broken_pipeline, presets, tmp_path):
+def test_never_half_a_group(request_two, broken_pipeline, tmp_path):
     """One generator of two makes black images: nothing of the other is kept either, and all is told."""
-    file = presets(unet=tiny_pipeline("sd1.5"), black=broken_pipeline(-1.0))
-    request = request_for(tmp_path / "out", generators="unet,black", presets=file, candidates=3)
-    with pytest.raises(MaibenchError, match=r"is left \(3 at twins-black; 3 x none of 3 candidates passed: black"):
+    pipelines = {**request_two.keywords["pipelines"], "transformer": broken_pipeline(-1.0)}
+    request = request_two(tmp_path / "out", pipelines=pipelines, candidates=3)
+    with pytest.raises(MaibenchError, match=r"\(3 at twins-transformer; 3 x none of 3 candidates passed: black"):
         make_twins(request)
     for group in json.loads((request.out / "quarantine.json").read_text())["groups"]:
         assert group["reason"] == "none of 3 candidates passed: black"
-        seeds = [candidate_seed(0, group["image_id"], "black", number) for number in range(3)]
+        seeds = [candidate_seed(0, group["image_id"], "transformer", number) for number in range(3)]
         assert [tried["seed"] for tried in group["candidates"]] == seeds
     assert not list(request.out.rglob("*.parquet"))
 
@@ -134,8 +134,8 @@ def test_a_captioner_that_says_nothing(request_for, tiny_captioner, tmp_path):
         make_twins(request_for(tmp_path / "out", captioner=str(folder)))
 
 
-def test_dry_run_counts_and_writes_nothing(made, request_for, two, tmp_path):
-    request = request_for(tmp_path / "out", **two, candidates=3, most=2)
+def test_dry_run_counts_and_writes_nothing(made, request_two, tmp_path):
+    request = request_two(tmp_path / "out", candidates=3, most=2)
     effort = effort_of(request)
     assert (effort.listed, effort.photographs, effort.images, effort.gated) == (3, 2, (4, 12), (6, 14))
     assert effort.calls == {"unet": (4, 12), "transformer": (4, 12)}
@@ -149,18 +149,18 @@ def test_dry_run_counts_and_writes_nothing(made, request_for, two, tmp_path):
     ):  # fmt: skip
         assert line in told
     assert not request.out.exists()
-    assert effort_of(request_for(made, **two)).described()[0].startswith("nothing is missing")
+    assert effort_of(request_two(made)).described()[0].startswith("nothing is missing")
 
 
 @pytest.mark.slow
-def test_a_full_disk_loses_nothing(made, contents, request_for, two, tmp_path):
+def test_a_full_disk_loses_nothing(made, contents, request_two, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small disk can be mounted by root only")
     try:
-        request = request_for(disk / "twins", **two)
+        request = request_two(disk / "twins")
         for size in ("48k", "128k", "300k"):  # photographs, twins, Parquet
             subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
             with pytest.raises(DiskError, match="the disk is full; what was written is kept"):
