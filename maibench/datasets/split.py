@@ -87,12 +87,16 @@ def split_rows(
 
 @dataclass(frozen=True)
 class Shares:
-    """What became of a split. counts: images, a row a generator, a column a split. far: generators of at least ten
-    sources whose share of a split is further than 10 points from what was asked, in words. empty: splits that were
-    asked for and got nothing. joined: sources that near-duplicates joined. kept: sources that kept their splits; moved:
-    those that could not."""
+    """What became of a split.
+
+    counts: images, a row a generator, a column a split. without: generators that have no image in a split that was
+    asked for, in words; far: those of at least ten sources whose share of a split is further than 10 points from what
+    was asked. empty: splits that were asked for and got nothing. joined: sources that near-duplicates joined. kept:
+    sources that kept their splits; moved: those that could not.
+    """
 
     counts: pd.DataFrame
+    without: list[str]
     far: list[str]
     empty: list[str]
     joined: int = 0
@@ -108,8 +112,7 @@ class Shares:
             f"nothing is left for {name}: the sources are few, or shared with a generator that is held out"
             for name in self.empty
         ]
-        far = [f"{line}: its sources are few, of uneven size, kept, or shared with others" for line in self.far]
-        return joined + kept + moved + empty + far
+        return joined + kept + moved + empty + self.without + self.far
 
 
 def write_split(
@@ -242,14 +245,26 @@ def _described(
     counts = pd.crosstab(rows["generator"], rows["split"]).reindex(columns=list(SPLITS), fill_value=0)
     keys = _keys(rows)
     joined = 0 if groups is None else keys.nunique() - _joined(keys, groups).nunique()
-    sources = keys.groupby(rows["generator"]).nunique()
-    far = []
-    for name, line in zip(counts.index.astype(str), counts.to_numpy(), strict=True):
-        got = line / line.sum()
+    dragged = keys.isin(keys[rows["generator"].isin(list(hold_out))])
+    asked = [split for split, share in zip(SPLITS, shares, strict=True) if share]
+    without, far = [], []
+    for name in counts.index.astype(str):
+        if name in hold_out:
+            continue
+        is_its = rows["generator"] == name
+        got = (counts.loc[name] / counts.loc[name].sum()).to_numpy()
+        sizes = keys[is_its].value_counts()
+        why = f"{len(sizes):,} sources, the largest of {sizes.iloc[0]:,} of {sizes.sum():,} images"
+        if shared := int((is_its & dragged).sum()):
+            why += f"; {shared:,} images share theirs with a generator that is held out"
+        if missing := [split for split in asked if not counts.loc[name, split] and counts[split].sum()]:
+            without.append(f"{name} has no image in {' and '.join(missing)} ({why})")
         worst = int(np.abs(got - np.asarray(shares)).argmax())
-        if name not in hold_out and sources[name] >= 10 and abs(got[worst] - shares[worst]) > 0.1:
-            far.append(f"{name} has {got[worst]:.0%} of its images in {SPLITS[worst]} (asked {shares[worst]:.0%})")
+        if not missing and len(sizes) >= 10 and abs(got[worst] - shares[worst]) > 0.1:
+            far.append(
+                f"{name} has {got[worst]:.0%} of its images in {SPLITS[worst]}, asked {shares[worst]:.0%} ({why})"
+            )
     empty = [name for name, share in zip(SPLITS, shares, strict=True) if share and not counts[name].sum()]
     were = keys.map(dict(kept))
     moved = keys[were.notna() & (were != rows["split"])].nunique()
-    return Shares(counts, far, empty, joined, keys[were.notna()].nunique() - moved, moved)
+    return Shares(counts, without, far, empty, joined, keys[were.notna()].nunique() - moved, moved)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import open_data, read_manifest
 from maibench.datasets.split import parse_shares, split_rows, write_split
 from maibench.errors import MaibenchError
@@ -92,6 +93,14 @@ def test_images_without_a_source_stand_alone_but_for_copies():
 def test_shares_that_are_none(text):
     with pytest.raises(MaibenchError, match="three that sum to one"):
         parse_shares(text)
+
+
+def test_generators_without_test_images_and_those_that_went_with_another_are_named(tmp_path):
+    rows = listed([*range(40), *range(40), 90, 91], [1] * 40 + [2] * 40 + [3, 3])
+    manifest = Manifest.from_frame(rows, tmp_path, "mine")
+    dragged, few = write_split(manifest, tmp_path / "split.csv", hold_out=["sdxl"]).described()[-2:]
+    assert "sd1.5 has no image in" in few and "2 sources, the largest of 1 of 2 images" in few
+    assert "flux has no image in train" in dragged and "40 images share theirs with a generator that is held" in dragged
 
 
 class TestWritten:
