@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from maibench.datasets.autoencoders import ARCHITECTURES, load_autoencoder
+from maibench.datasets.new_generators import check_names
 from maibench.errors import MaibenchError
 
 if TYPE_CHECKING:
@@ -51,15 +51,7 @@ def choose(text: str) -> list[Choice]:
     choices = [_choice(item) for item in map(str.strip, text.split(",")) if item]
     if not choices:
         raise MaibenchError(f"--vae names no autoencoder; there are {', '.join(_known())}, or give a folder")
-    names = [choice.name for choice in choices]
-    for name in names:
-        if names.count(name) > 1:
-            raise MaibenchError(f"two autoencoders are called '{name}': name one of them, as in --vae other={name}")
-        if name == "real" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise MaibenchError(
-                f"'{name}' cannot name a generator (letters, digits, '.', '_', '-'; not 'real'); "
-                "choose another, as in --vae NAME=PATH"
-            )
+    check_names([choice.name for choice in choices], "autoencoders", "--vae")
     return choices
 
 

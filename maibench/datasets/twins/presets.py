@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maibench.datasets.manifest import check_generators
+from maibench.datasets.new_generators import check_names
 from maibench.datasets.twins.places import Place, parse_place
 from maibench.errors import MaibenchError
 
@@ -59,16 +58,7 @@ def choose_generators(text: str, presets: Path | None = None) -> list[Generator]
     found = [_generator(item, known) for item in map(str.strip, text.split(",")) if item]
     if not found:
         raise MaibenchError(f"--generators names no pipeline; there are {', '.join(known)}, or give NAME=FOLDER")
-    names = [generator.name for generator in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise MaibenchError(f"two generators are called '{name}': name one of them, as in other={name}")
-        if name == "real" or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise MaibenchError(
-                f"'{name}' cannot name a generator (letters, digits, '.', '_', '-'; not 'real'); "
-                "choose another, as in --generators NAME=FOLDER"
-            )
-    check_generators(names, "--generators")
+    check_names([generator.name for generator in found], "generators", "--generators")
     return found
 
 
