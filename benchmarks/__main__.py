@@ -1,7 +1,7 @@
 """`make bench`: every benchmark, one after the other."""
 
-from benchmarks import detectors, moondream, near_duplicates, packing, report, resampling, training
+from benchmarks import detectors, manifest, moondream, near_duplicates, packing, report, resampling, training
 
-for benchmark in (detectors, moondream, resampling, near_duplicates, packing, report, training):
+for benchmark in (detectors, moondream, resampling, manifest, near_duplicates, packing, report, training):
     print(f"\n{benchmark.__doc__}")
     benchmark.main()
