@@ -49,7 +49,9 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="key=value for a configuration value, LABEL.option=value for a detector's."),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="The run's folder. [results/<data>-<models>]")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="The run's folder, not among the images. [results/<data>-<models>]")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="local. [local]")] = None,
     backend: Annotated[str | None, typer.Option(help="torch. [torch]")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [auto]")] = None,

@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from maibench.datasets.column_hints import GENERATORS, LABELS, PATHS, described, guessed, listed, shown
 from maibench.datasets.meanings import label_meant, split_meant
 from maibench.errors import MaibenchError
 
 ROLES = ("image", "label", "generator", "source", "split", "released", "licence", "image_id", "path")
 KNOWN = {
-    "label": ("label", "labels", "is_fake", "is_real", "is_ai", "is_synthetic", "is_generated", "is_ai_generated",
-              "fake", "real", "synthetic", "generated", "ai_generated", "real_or_fake", "real_fake", "class", "target",
-              "cls"),
-    "generator": ("generator", "generator_name", "model_name", "model"),
+    "label": LABELS, "generator": GENERATORS,
     "source": ("source",), "split": ("split",), "released": ("released",), "licence": ("licence", "license"),
     "image_id": ("image_id",),
 }  # fmt: skip
@@ -60,7 +58,7 @@ class Columns:
         if len(found) == 1 or known:
             return min(found, key=lambda column: IMAGES.index(column.lower()) if known else 0)
         what = f"several columns that hold images ({', '.join(found)})" if found else "no column that holds images"
-        raise MaibenchError(f"{where}: {what}; the columns are {_listed(available)}. Name one: --columns image=COLUMN")
+        raise MaibenchError(f"{where}: {what}; the columns are {listed(available)}. Name one: --columns image=COLUMN")
 
     def column(self, role: str, available: Sequence[str]) -> str | None:
         """The column that stands for `role`, as it was asked for or by its name; None where there is none."""
@@ -83,6 +81,11 @@ class Columns:
         for column in self.named.values():
             if column != self.named.get("image"):
                 self._check(column, available, where)
+        if "path" not in {*self.named, *available}:
+            raise MaibenchError(
+                f"{where}: there is no column 'path'; the columns are {listed(available)}. Name the one that says "
+                f"where the files are: --columns path={guessed(available, PATHS)}"
+            )
         self._check(self.named.get("path", "path"), available, where)
         labels, words = self._labels(frame, where)
         made = {"path": frame[self.named.get("path", "path")].astype(str), "label": labels}
@@ -98,6 +101,15 @@ class Columns:
         others = [column for column in available if column not in used]
         return pd.concat([pd.DataFrame(made), frame[others]], axis=1)
 
+    def spelled_out(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """A manifest that lacks or renames other columns: its 0 and 1 in `label` as words, unless they were given."""
+        if "label" not in frame or "label" in self.constants or self.named.get("label", "label") != "label":
+            return frame
+        values = _texts(frame["label"])
+        if self.synthetic or self.real or not set(values.unique()) <= set(_OURS):
+            return frame
+        return frame.assign(label=values.map(_OURS))
+
     def _values(self, role: str, frame: pd.DataFrame) -> pd.Series | None:
         if constant := self.constants.get(role):
             return pd.Series(constant, index=frame.index)
@@ -110,16 +122,18 @@ class Columns:
         values, generators = self._values("label", frame), self._values("generator", frame)
         if values is not None:
             name, words = self.column("label", available) or "label", _texts(values)
+            self._check_words(name, words, where)
             meant = self._meanings(name, words, generators)
         else:
             name = self.column("generator", available) or "generator"
             # "model" alone could be a camera's
             if generators is None or not (name.lower().startswith("generator") or "generator" in self.named):
                 raise MaibenchError(
-                    f"{where}: no column says which images are synthetic; the columns are {_described(frame)}. Name "
+                    f"{where}: no column says which images are synthetic; the columns are {described(frame)}. Name "
                     "it: --columns label=COLUMN, or label='synthetic' (or 'real') where all of them are"
                 )
             words = _texts(generators)
+            self._check_words(name, words, where)
             meant = {word: self._asked(word) for word in words.unique()}
             meant.update({word: 1 for word, label in meant.items() if label is None and word})
         if unclear := [word for word, label in meant.items() if label is None]:
@@ -178,13 +192,25 @@ class Columns:
             )
         return None
 
+    def _check_words(self, name: str, words: pd.Series, where: str) -> None:
+        """Raise MaibenchError where a word that tells one class from all others occurs nowhere; where both classes'
+        words were given, a value that is none of them is told of anyway."""
+        there = {word.lower() for word in words.unique()}
+        absent = [word for word in (*self.synthetic, *self.real) if word.lower() not in there]
+        if absent and not (self.synthetic and self.real):
+            raise MaibenchError(
+                f"{where}: no row of the column '{name}' holds '{absent[0]}'; it holds {shown(words.unique())}. Give "
+                "those of its values in --columns that mean synthetic, or real"
+            )
+
     def _check(self, column: str, available: Sequence[str], where: str) -> None:
         if column not in available:
             near = difflib.get_close_matches(column, available, 1)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            raise MaibenchError(f"{where}: there is no column '{column}': {hint}the columns are {_listed(available)}")
+            raise MaibenchError(f"{where}: there is no column '{column}': {hint}the columns are {listed(available)}")
 
 
+_OURS = {"0": "real", "1": "synthetic", "false": "real", "true": "synthetic"}
 _YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
 
 
@@ -258,31 +284,13 @@ def _texts(values: pd.Series) -> pd.Series:
     return values.astype("string").fillna("").str.strip().astype(str)
 
 
-def _listed(available: Sequence[str]) -> str:
-    return ", ".join(available) or "none"
-
-
-def _described(frame: pd.DataFrame) -> str:
-    return ", ".join(f"{column} ({_kind(frame[column])})" for column in frame.columns) or "none"
-
-
-def _kind(values: pd.Series) -> str:
-    dtype: Any = values.dtype
-    if pd.api.types.is_bool_dtype(dtype):
-        return "bool"
-    if pd.api.types.is_integer_dtype(dtype):
-        return "int"
-    return "float" if pd.api.types.is_float_dtype(dtype) else "text"
-
-
 def _unclear(where: str, name: str, words: list[str], unclear: list[str], frame: pd.DataFrame) -> str:
     if "" in unclear:
         return f"{where}: the column '{name}' is empty in some rows; every image needs a label"
-    shown = ", ".join(f"'{word}'" for word in words[:8]) + (", ..." if len(words) > 8 else "")
     label = f"label={name}," if name else ""
     word = max(unclear)  # "1" and "true" before "0" and "false"
     return (
-        f"{where}: the column '{name}' holds {shown}, which does not say what is real and what is synthetic; the "
-        f'columns are {_described(frame)}. Say it: --columns "{label}synthetic={word}" (all other values are '
+        f"{where}: the column '{name}' holds {shown(words)}, which does not say what is real and what is synthetic; "
+        f'the columns are {described(frame)}. Say it: --columns "{label}synthetic={word}" (all other values are '
         f'then real), or "{label}real={word}" (all others synthetic)'
     )

@@ -52,6 +52,10 @@ class FolderImages:
     def expect(self, paths: Sequence[str]) -> None:
         """Files can be read in any order."""
 
+    def any_there(self, paths: Sequence[str]) -> bool:
+        """Whether at least one of these files is there."""
+        return any(os.path.lexists(self._root / path) for path in paths)
+
     def stamps(self, paths: Sequence[str]) -> Iterator[tuple[int, int]]:
         """Size and time of change (ns) of each file; zeros for one that is not there."""
         for path in paths:

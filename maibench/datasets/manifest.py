@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from maibench.datasets import column_hints
 from maibench.datasets.image import MAX_PIXELS, ImageFile, parse_file
 from maibench.datasets.images import FolderImages, Images
 from maibench.errors import MaibenchError
@@ -22,6 +23,7 @@ REQUIRED = ("path", "label", "generator")
 SPLITS = ("train", "validation", "test")
 AGGREGATES = ("all", "seen", "unseen")
 """What a report calls several generators together: no generator can be called so."""
+LOOKED_AT = 32
 _LISTED = ("path", "label", "generator", "source", "split", "image_id", "n_bytes")
 
 
@@ -32,6 +34,7 @@ class Manifest:
     rows: a frame with the columns of DESIGN.md section 7, checked, in its original order. root: the folder that the
     data lies in. name: a short name for folders and titles. images: where the bytes are; by default files whose `path`
     is relative to `root`. state: tells one version of the images from another, where the rows do not (by `image_id`).
+    walked: whether the list is what was found in the folder `root`, so that what is put there is on the next one.
     """
 
     rows: pd.DataFrame
@@ -39,6 +42,7 @@ class Manifest:
     name: str
     images: Images = None  # type: ignore[assignment]  # filled in below
     state: str = ""
+    walked: bool = False
 
     def __post_init__(self) -> None:
         if self.images is None:
@@ -63,7 +67,8 @@ class Manifest:
         missing = [column for column in REQUIRED if column not in rows.columns]
         if missing:
             raise MaibenchError(
-                f"{where}: the column {_quoted(missing)} is missing; a manifest needs {', '.join(REQUIRED)}"
+                f"{where}: the column {_quoted(missing)} is missing; a manifest needs {', '.join(REQUIRED)}; "
+                + column_hints.missing(rows, missing)
             )
         if rows.empty:
             raise MaibenchError(f"{where}: lists no images")
@@ -109,6 +114,24 @@ class Manifest:
         `max_pixels`.
         """
         return parse_file(path, self.images.read(path), max_pixels)
+
+    def check_outside(self, out: Path) -> None:
+        """Raise MaibenchError where results would be written among the images, and be listed with them next time."""
+        if self.walked and out.resolve().is_relative_to(self.root):
+            raise MaibenchError(
+                f"{out}: lies in the folder of the images, {self.root}, and would be read with them the next time; "
+                "choose a folder outside with --out"
+            )
+
+    def check_there(self, rows: pd.DataFrame) -> None:
+        """Raise MaibenchError where of some rows of the list not one of the first `LOOKED_AT` files is there: one that
+        is missing is a failed row, all of them are a wrong folder."""
+        paths = rows["path"].head(LOOKED_AT).tolist()
+        if paths and isinstance(self.images, FolderImages) and not self.images.any_there(paths):
+            raise MaibenchError(
+                f"{self.name}: none of the first {len(paths)} listed images is there ({paths[0]}, ...): is {self.root} "
+                "the right folder? Paths are relative to the folder that the manifest lies in"
+            )
 
     def split(self, name: str) -> pd.DataFrame:
         """The rows of one split, in order; the frame's index is their position in the list."""
@@ -197,7 +220,10 @@ def _labels(labels: pd.Series, where: str) -> pd.Series:
     if wrong.any():
         row = int(np.argmax(wrong))
         found = "no label" if pd.isna(labels.iloc[row]) else f"the label '{labels.iloc[row]}'"
-        raise MaibenchError(f"{where}: row {row + 1} has {found}; a label is 0 (real) or 1 (synthetic)")
+        given = labels.dropna().unique()[: column_hints.SHOWN + 1]
+        is_word = not pd.isna(labels.iloc[row]) and pd.isna(numbers.iloc[row])
+        hint = f'; say what the words mean: --columns "{column_hints.words(given)}"' if is_word else ""
+        raise MaibenchError(f"{where}: row {row + 1} has {found}; a label is 0 (real) or 1 (synthetic){hint}")
     return numbers.astype(np.int64)
 
 

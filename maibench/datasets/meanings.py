@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Mapping
 
-REAL = {"real", "reals", "human", "nature", "natural", "authentic", "genuine", "original", "camera", "pristine"}
+_PLAIN = {"real", "reals", "authentic", "genuine"}
+REAL = _PLAIN | {"human", "humans", "nature", "natural", "original", "originals", "camera", "pristine"}
 SYNTHETIC = {"fake", "fakes", "ai", "aigc", "synthetic", "synthesized", "synthesised", "generated", "artificial",
-             "deepfake", "deepfakes"}  # fmt: skip
+             "deepfake", "deepfakes", "aigenerated"}  # fmt: skip
 _PHOTO = {"photo", "photos", "photograph", "photographs", "photography"}
 """Mean real unless another word says otherwise: a "generated photo"."""
-_NEUTRAL = {"image", "images", "img", "picture", "pictures", "art", "arts", "data", "face", "faces", "is", "by",
-            "class", "label", "made", "created", "content"}  # fmt: skip
+_NEUTRAL = {"image", "images", "img", "imgs", "picture", "pictures", "pics", "art", "arts", "data", "face", "faces",
+            "is", "by", "class", "label", "made", "created", "content", "sample", "samples", "only", "set", "train",
+            "training", "val", "validation", "test", "testing"}  # fmt: skip
 _NOT = {"not", "non", "no"}
 _TOKENS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SPLITS = {
@@ -26,7 +28,7 @@ def label_meant(word: str) -> int | None:
 
     "0_real", "AI-generated", "FakeArt", "not_ai", "photo" say it; "sdxl", "1" and "real_vs_fake" do not.
     """
-    tokens = {token.lower() for token in _TOKENS.findall(word)}
+    tokens = _words(word)
     said = {token for token in tokens if not token.isdecimal()} - _NEUTRAL - _NOT
     if said <= _PHOTO and said:
         label = 0
@@ -39,10 +41,20 @@ def label_meant(word: str) -> int | None:
     return 1 - label if tokens & _NOT else label
 
 
+def says_plainly(word: str) -> bool:
+    """Whether a name can mean nothing but a class: "real" and "fake_images" do; "nature", "human" and "photos" may also
+    say what is on the images."""
+    return label_meant(word) is not None and bool(_words(word) & (_PLAIN | SYNTHETIC))
+
+
 def split_meant(word: str) -> str:
     """The split that a word names: "train", "validation", or else "test"."""
-    tokens = {token.lower() for token in _TOKENS.findall(word)}
+    tokens = _words(word)
     return next((split for split, names in _SPLITS.items() if tokens & set(names)), "test")
+
+
+def _words(name: str) -> set[str]:
+    return {token.lower() for token in _TOKENS.findall(name)}
 
 
 def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:

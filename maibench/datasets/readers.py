@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from maibench.datasets.image import EXTENSIONS
-from maibench.datasets.manifest import SPLITS, Manifest, check_inside
+from maibench.datasets.folders import read_folder
+from maibench.datasets.manifest import Manifest
 from maibench.datasets.packing.folder import packed_shards
 from maibench.errors import MaibenchError
+from maibench.files import write_text
 
-REAL_FOLDERS = frozenset({"real", "0_real", "nature", "reals", "0"})
-SYNTHETIC_FOLDERS = frozenset({"1_fake", "ai", "fake", "synthetic", "1"})
-"""Folder names that say the class and no generator: the generator is then the folder above, if that has a name."""
 UNFINISHED = (".shards", ".windows", ".work")
 """Folders in which commands that make a data set keep their work until it is whole."""
+NAMED = "maibench.json"
+"""Beside a manifest: what the data set is called, and how many images it has when it is complete."""
 _IMAGE_COLUMNS = frozenset({"image", "img", "picture", "image_bytes", "bytes", "jpg", "jpeg", "png", "webp"})
 
 
@@ -118,6 +119,7 @@ def read_manifest(file: Path, columns: str = "") -> Manifest:
         if file.suffix == ".parquet":
             rows = pd.read_parquet(file)
         elif file.suffix == ".csv":
+            _check_commas(file)
             rows = _read_csv(file)
         else:
             shards = f"; WebDataset shards are opened by wds:{file}" if file.suffix == ".tar" else ""
@@ -127,8 +129,21 @@ def read_manifest(file: Path, columns: str = "") -> Manifest:
     if columns:
         from maibench.datasets.columns import parse_columns
 
-        rows = parse_columns(columns).rows(rows, str(file))
-    return Manifest.from_frame(rows, file.parent, _name(file), where=str(file))
+        asked = parse_columns(columns)
+        rows = asked.rows(asked.spelled_out(rows), str(file))
+    name = _name(file) if file.stem != "manifest" else _given_name(file.parent, len(rows)) or _name(file)
+    return Manifest.from_frame(rows, file.parent, name, where=str(file))
+
+
+def _check_commas(file: Path) -> None:
+    """Raise MaibenchError where a file's first line has other separators than commas."""
+    with open(file, "rb") as stream:
+        line = stream.readline(1 << 16)
+    for separator, called in ((b";", "';'"), (b"\t", "tabs"), (b"|", "'|'")):
+        if separator in line and b"," not in line and b"\0" not in line:
+            raise MaibenchError(
+                f"{file}: is it separated by {called}? A manifest is separated by commas; save it so, or as .parquet"
+            )
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -145,91 +160,28 @@ def _read_csv(file: Path) -> pd.DataFrame:
     ).to_pandas()
 
 
+def write_name(folder: Path, name: str, images: int) -> None:
+    """Let the manifest of a folder be called `name` wherever it lies, and NAME-3-of-5 where it lists 3 of 5 `images`.
+    Raises DiskError."""
+    write_text(folder / NAMED, json.dumps({"name": name, "images": images}) + "\n")
+
+
+def _given_name(folder: Path, there: int) -> str:
+    """What `write_name` says; empty where there is no such file."""
+    file = folder / NAMED
+    if not file.is_file():
+        return ""
+    try:
+        given = json.loads(file.read_text(encoding="utf-8"))
+        name, images = str(given["name"]), int(given["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MaibenchError(f"{file}: not what maibench writes ({error!r}); delete it") from error
+    return name if there == images else f"{name}-{there}-of-{images}"
+
+
 def _name(path: Path) -> str:
     """What a data set is called: after its file, or its folder where the file is called manifest."""
     if path.is_dir() or path.stem == "manifest":
         path = Path(os.path.abspath(path if path.is_dir() else path.parent))
         return path.name
     return path.stem
-
-
-def read_folder(folder: Path) -> Manifest:
-    """List a folder of images: `real/` beside a folder a generator, `0_real` / `1_fake`, or GenImage's `nature` / `ai`.
-
-    The first level may be train, validation (or val) and test. Folders named like a class may lie deeper
-    (`stable_diffusion_v_1_4/train/ai`): the generator is then the nearest folder above that is neither class nor split.
-    There is no `source` column: a folder does not say which images belong together.
-    Raises MaibenchError when it holds no images, or a folder in it cannot be listed, leaves it or leads in circles.
-    """
-    files = sorted(list_images(folder))
-    if not files:
-        raise MaibenchError(
-            f"{folder}: no images found; expected real/ and a folder for each generator, or a manifest"
-            + _other_data(folder)
-        )
-    rows = pd.DataFrame([_describe(folder, file) for file, _ in files])
-    rows["n_bytes"] = [size for _, size in files]
-    return Manifest.from_frame(rows, folder, folder.resolve().name, where=str(folder))
-
-
-def _other_data(folder: Path) -> str:
-    """What opens the data that a folder without images does hold."""
-    if any(folder.glob("*.tar")):
-        return f"; its WebDataset shards are opened by wds:{folder}"
-    return f"; its Parquet files are opened by hf:{folder}" if any(folder.glob("*/*.parquet")) else ""
-
-
-def list_images(folder: Path) -> list[tuple[str, int]]:
-    """(path relative to `folder`, bytes) of every file with an image's extension; hidden ones are passed over."""
-    found = []
-    for where, folders, names in os.walk(folder, followlinks=True, onerror=_cannot_list):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [os.path.join(where, name) for name in folders if os.path.islink(os.path.join(where, name))]
-        check_inside(folder, [os.path.relpath(link, folder) for link in links], str(folder))
-        if os.path.realpath(where) in {os.path.realpath(p) for p in Path(where).parents if p.is_relative_to(folder)}:
-            raise MaibenchError(f"{where}: a symbolic link that leads back to a folder above itself")
-        for name in names:
-            full = os.path.join(where, name)
-            if os.path.splitext(name)[1].lower() in EXTENSIONS and not name.startswith("."):
-                if not _is_text(full):
-                    raise MaibenchError(f"{folder}: the name of {os.fsencode(full)!r} is not UTF-8; rename it")
-                size = os.stat(full).st_size if os.path.exists(full) else -1
-                found.append((os.path.relpath(full, folder), size))
-    return found
-
-
-def _cannot_list(error: OSError) -> None:
-    raise MaibenchError(f"{error.filename}: cannot be listed: {error.strerror or error}") from error
-
-
-def _is_text(path: str) -> bool:
-    """Whether a file's name can be written to a manifest: one that is not UTF-8 cannot."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _describe(folder: Path, file: str) -> dict[str, object]:
-    parts = Path(file).parts[:-1]
-    lowered = [part.lower() for part in parts]
-    split = next((_split(part) for part in lowered if _split(part)), "test")
-    named = [(part, low) for part, low in zip(parts, lowered, strict=True) if not _split(low)]
-    if not named:
-        raise MaibenchError(
-            f"{folder}: '{file}' lies in no class folder; expected real/ and a folder for each generator "
-            "(or 0_real/1_fake, or nature/ai)"
-        )
-    if any(low in REAL_FOLDERS for _, low in named):
-        label, generator = 0, "real"
-    else:
-        label = 1
-        own = [part for part, low in named if low not in SYNTHETIC_FOLDERS]
-        generator = own[-1] if own else "synthetic"
-    return {"path": Path(file).as_posix(), "label": label, "generator": generator, "split": split}
-
-
-def _split(name: str) -> str:
-    name = {"val": "validation", "valid": "validation"}.get(name, name)
-    return name if name in SPLITS else ""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,7 @@ def run_comparison(
     detectors, specs = _load(config, specs)
     manifest, plan = _open(config, detectors, progress)
     folder = Path(config.out) if config.out else default_folder(manifest, list(label_specs(config.models)))
+    manifest.check_outside(folder)
     before = read_run(folder)
     check_same_request(folder, before, config.identity(), fresh)
     for detector in detectors.values():
@@ -106,7 +108,10 @@ def run_comparison(
     write_run(folder, record)
     _draw_gallery(entries, manifest, folder, config, progress)
     if config.audit:
-        audit_comparison(manifest, config.split, folder, config.seed, config.workers, config.max_pixels, progress)
+        source = shlex.quote(config.data) + (f" --columns {shlex.quote(config.columns)}" if config.columns else "")
+        audit_comparison(
+            manifest, config.split, folder, config.seed, config.workers, config.max_pixels, progress, source
+        )
     summary = write_report(folder)
     failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries)
     images_failed = bool((summary.metrics["n_failed"] > 0).any())
@@ -131,6 +136,7 @@ def _open(config: RunConfig, detectors: dict[str, Detector], progress: Progress)
     if not any(manifest.rows["split"] == config.split):
         there = ", ".join(sorted(set(manifest.rows["split"])))
         raise MaibenchError(f"{config.data}: has no images of split '{config.split}'; it has: {there}")
+    manifest.check_there(manifest.split(config.split))
     return manifest, make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
 
 

@@ -91,6 +91,8 @@ def test_class_names_of_a_parquet_file():
         ("", {"label": ["real", None]}, "the column 'label' is empty in some rows"),
         ("real=a,synthetic=b", {"label": ["a", "c"]}, "'label' holds 'a', 'c'"),
         ("", {"model": ["Canon", "Nikon"]}, r"no column says .* path \(text\), model \(text\)\. .* label='synthetic'"),
+        ("synthetic=AI", {"label": list("abcdefghijkl")}, r"no row of .*'label' holds 'AI'; .*'j' and 2 more\."),
+        ("real=reel", {"generator": ["sdxl", "real"]}, "no row of the column 'generator' holds 'reel'"),
         ("label=lable", {"label": ["real"]}, "no column 'lable': did you mean 'label'"),
         ("", {"label": ["ai", "ai"], "generator": ["x", "real"]}, "row 2 is labelled synthetic, its generator is 'r"),
         ("image_id=id", {"id": ["7"], "label": ["ai"]}, "'id' holds no image_id: that is the sha256"),

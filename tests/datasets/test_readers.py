@@ -73,6 +73,34 @@ class TestFolderLayouts:
             "FAKE/b.png": (1, "synthetic", "test"),
         }
 
+    @pytest.mark.parametrize(
+        ("given", "real"),
+        [
+            ("photos sdxl", "photos"), ("real_images sdxl", "real_images"), ("Authentic sdxl", "Authentic"),
+            ("human sdxl", "human"), ("fake_images/sdxl photos/sdxl", "photos/sdxl"),  # two folders of one generator
+            ("photos/real photos/sdxl", "photos/real"), ("human/real human/sdxl dog/sdxl", "human/real"),
+            ("real/nature sdxl/nature", "real/nature"), ("real/0 real/1 sdxl/0 sdxl/1", "real/0 real/1"),
+            ("ADM/train/ai/x ADM/train/nature sdxl/val/nature", "ADM/train/nature sdxl/val/nature"),
+        ],
+    )  # fmt: skip
+    def test_words_that_mean_real(self, image_folder, given, real):
+        found = listed(image_folder([f"{folder}/a.png" for folder in given.split()]))
+        assert {path for path, (label, *_) in found.items() if not label} == {f"{name}/a.png" for name in real.split()}
+        assert {generator for label, generator, _ in found.values() if label} <= {"sdxl", "x"}
+
+    @pytest.mark.parametrize(
+        ("given", "told"),
+        [
+            ("coco sdxl", "none of the folders coco, sdxl says that it holds real images: rename the one that does"),
+            ("train/sdxl val/sdxl", "the folder sdxl does not say .* a set of synthetic images alone needs a manifest"),
+            ("real/fake real/b", "'real/fake' says both: 'real' means real, 'fake' synthetic"),
+            ("real sdxl/nature", "'sdxl/nature' may hold real images, or synthetic ones of nature: rename 'nature'"),
+        ],
+    )
+    def test_names_that_do_not_say_it(self, image_folder, given, told):
+        with pytest.raises(MaibenchError, match=told):
+            open_data(str(image_folder([f"{folder}/a.png" for folder in given.split()])))
+
 
 class TestFolder:
     def test_the_order_does_not_depend_on_the_file_system(self, image_folder):
@@ -228,6 +256,30 @@ class TestManifest:
     def test_a_csv_that_a_spreadsheet_wrote(self, tmp_path):
         (tmp_path / "m.csv").write_bytes(b'\xef\xbb\xbfpath,label,generator\r\na.png,0,real\r\n"b,c.png",1,gen\r\n')
         assert open_data(str(tmp_path / "m.csv")).rows["path"].tolist() == ["a.png", "b,c.png"]
+
+    def test_one_generator_for_all_synthetic_rows(self, tmp_path):
+        (tmp_path / "m.csv").write_text("path,label\na.png,0\nb.png,1\n")
+        assert open_data(str(tmp_path / "m.csv"), "generator='sdxl'").rows["generator"].tolist() == ["real", "sdxl"]
+
+    @pytest.mark.parametrize(
+        ("text", "told", "columns"),
+        [
+            ("file,is_fake\na,1", "columns are file, is_fake", "path=file,label=is_fake,generator='sdxl'"),
+            ("path,label\na,1", "'generator' is missing", "generator='sdxl'"),
+            ("path,label\na,AI\nb,human", "'generator' is missing", "synthetic=AI,real=human,generator='sdxl'"),
+            ("path,label,generator\na,AI,x\nb,mine,real", "the label 'AI'", "synthetic=AI,real=mine"),
+            ("path,generator\na,x\nb,real", "'label' is missing", "real=real"),
+            ("path;label;generator\na,b;0;real", "separated by ';'", None),
+            ("path\tlabel\tgenerator\na\t0\treal", "separated by tabs", None),
+        ],
+    )
+    def test_what_is_missing_is_said_with_the_columns_that_mend_it(self, tmp_path, text, told, columns):
+        (tmp_path / "m.csv").write_text(text + "\n")
+        with pytest.raises(MaibenchError, match=rf"m\.csv: .*{told}") as refused:
+            open_data(str(tmp_path / "m.csv"))
+        if columns:
+            assert f'--columns "{columns}"' in str(refused.value)
+            assert open_data(str(tmp_path / "m.csv"), columns).rows["label"][0] == 1
 
     def test_a_wrong_row_is_named_with_its_file(self, tmp_path):
         (tmp_path / "m.csv").write_text("path,label,generator\na.png,0,real\nb.png,,gen\n")

@@ -276,6 +276,17 @@ def test_failed_images_are_not_clean_under_strict(greys, dummies, tmp_path):
     assert strict.metrics["n_failed"].tolist() == [1]
 
 
+def test_images_of_which_none_is_there_are_a_wrong_folder(greys, dummies, tmp_path):
+    data = greys([(10, 0), (200, 1)] * 20)
+    for image in sorted(data.parent.glob("*.png"))[1:]:
+        image.unlink()
+    assert compare([f"{dummies}:Brightness"], data, tmp_path / "out").metrics["n_failed"].tolist() == [39]
+    (data.parent / "000.png").unlink()
+    with pytest.raises(MaibenchError, match=r"none of the first 32 listed images is there .*: is .* the right folder"):
+        compare([f"{dummies}:Brightness"], data, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_only(greys, dummies, tmp_path, label):
     run = compare([f"{dummies}:Brightness"], greys([(10, label), (200, label), (210, label)]), tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,18 @@ import pandas as pd
 
 from maibench.datasets.cards.card import DatasetCard
 from maibench.datasets.cards.layout import Layout, Said, nearest_layouts
+from maibench.datasets.folders import list_images
 from maibench.datasets.generators import release_date
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.packing.pack import Request
-from maibench.datasets.readers import list_images
 from maibench.errors import MaibenchError
 from maibench.files import make_folder, write_whole
 
 SAMPLE = 2_000
 """So many paths decide where in the layout a folder stands, and which layouts are near: the rest is alike."""
 SHOWN = 3
+LEAST = 0.005
+"""The least share of the images that makes a layout a near one."""
 
 
 @dataclass(frozen=True)
@@ -142,15 +145,19 @@ def _where_it_stands(layout: Layout, folder: Path, sample: list[str]) -> str:
 def _does_not_fit(layout: Layout, folder: Path, paths: list[str], said: list[Said | None], sample: list[str]) -> str:
     strangers = [path for path, item in zip(paths, said, strict=True) if item is None]
     shown = ", ".join(f"'{strangers[index]}'" for index in _spread(len(strangers), SHOWN))
-    near = ", ".join(
-        f"{fit.card.name} ({fit.share:.0%} of the images)" for fit in nearest_layouts(sample, [layout.card], SHOWN)
-    )
+    fits = [fit for fit in nearest_layouts(sample, at_most=None) if fit.card.name != layout.card.name]
+    near = ", ".join(f"{fit.card.name} ({fit.share:.0%} of the images)" for fit in fits[:SHOWN] if fit.share >= LEAST)
+    nearest = f"Nearest layouts: {near}" if near else "No other layout that is known here fits any of them"
+    first = ""
+    if len(strangers) <= len(paths) // 2:
+        place = posixpath.dirname(strangers[0])
+        first = f" The first folder that does not fit: {place or folder}."
     folders = [folder for called in layout.generators.values() for folder in called]
     expected = "; or ".join(layout.expected) + (f" ({{generator}} is one of {', '.join(folders)})" if folders else "")
     return (
         f"{folder}: {len(strangers):,} of {len(paths):,} images do not lie as the card '{layout.card.name}' says. "
-        f"Expected: {expected}. There is: {shown}. Nearest layouts: {near}. Give the folder that holds the data set as "
-        "it was unpacked, or the right NAME, or a card of your own with --card FILE.yaml"
+        f"Expected: {expected}. There is: {shown}.{first} {nearest}. Give the folder that holds the data set as it "
+        "was unpacked, or the right NAME, or a card of your own with --card FILE.yaml"
     )
 
 

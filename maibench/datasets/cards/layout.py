@@ -117,12 +117,12 @@ class Layout:
         return "[^/]+"
 
 
-def nearest_layouts(paths: Sequence[str], cards: Iterable[DatasetCard] = (), at_most: int = 3) -> list[Fit]:
-    """The layouts that explain most of `paths`, best first: of the cards that come with the package, and of `cards`."""
-    own = {card.name: card for card in (*map(find_card, card_names()), *cards) if card.layout}
+def nearest_layouts(paths: Sequence[str], at_most: int | None = 3) -> list[Fit]:
+    """The layouts that explain most of `paths`, best first: of the cards that come with the package."""
+    cards = [card for card in map(find_card, card_names()) if card.layout]
     folders = [part for path in paths for part in path.split("/")[:-1]]
     fits = []
-    for card in own.values():
+    for card in cards:
         layout = Layout(card)
         share = sum(layout.describe(path) is not None for path in paths) / max(len(paths), 1)
         fits.append(Fit(card, share, sum(map(layout.knows, folders)) / max(len(folders), 1)))

@@ -7,7 +7,7 @@ brings along is never run.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ def _manifest(listed: Listing, columns: Columns, spec: HubSpec, where: str) -> M
     rows = columns.rows(listed.frame, where, listed.features)
     images = listed.images(rows["path"].tolist())
     state = "" if "image_id" in rows else listed.state
-    return Manifest.from_frame(rows, _root(spec) or Path(), spec.name, where, images, state)
+    manifest = Manifest.from_frame(rows, _root(spec) or Path(), spec.name, where, images, state)
+    return replace(manifest, walked=spec.is_local and Path(spec.where).is_dir())
 
 
 def _in_words(error: Exception, spec: HubSpec, where: str) -> MaibenchError:

@@ -31,12 +31,14 @@ class ForwardImages:
     that memory holds no more than what is expected. A chunk in which nothing is expected is passed over unopened.
     Reading what lies behind the cursor starts the pass again.
 
-    paths: the images' names, in the order of the chunks.
+    paths: the images' names, in the order of the chunks. is_local: whether the data lies on this machine, so that
+    another pass costs no transfer.
     """
 
     in_order = True
 
-    def __init__(self, paths: Sequence[str], chunks: Sequence[Chunk]) -> None:
+    def __init__(self, paths: Sequence[str], chunks: Sequence[Chunk], is_local: bool = False) -> None:
+        self.is_local = is_local
         self._positions = pd.Index(paths)
         self._chunks = list(chunks)
         self._firsts = [chunk.first for chunk in chunks]
@@ -48,7 +50,7 @@ class ForwardImages:
         self._rest: Iterator[bytes | None] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ForwardImages, (self._positions, self._chunks)
+        return ForwardImages, (self._positions, self._chunks, self.is_local)
 
     def expect(self, paths: Sequence[str]) -> None:
         """Be told which images will be read next, each as often as it is named."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
+from maibench.datasets.column_hints import PATHS
 from maibench.datasets.columns import IMAGES, Columns
 from maibench.datasets.hub.forward import Chunk, ForwardImages
 from maibench.datasets.hub.reading import LinkedImages, one_by_one, row_group
@@ -29,8 +30,6 @@ ROWS = 1000
 """Rows that are turned into a frame at once."""
 FILES = 8
 """Files that are listed at a time."""
-PATHS = ("path", "file", "filename", "file_name", "filepath", "file_path", "image_path")
-"""Columns of text that may say where the images lie, by their names in small letters."""
 _REMOTE = "hf://datasets/[^/]+/[^/]+/"
 
 
@@ -128,7 +127,10 @@ class _Passed:
         if (names == "").any() or names.duplicated().any():
             numbers = frame.groupby(_READ_FROM, sort=False).cumcount().astype(str).str.zfill(6)
             names = frame[_READ_FROM].astype(str) + "/" + numbers
-        return Listing(_with_split(frame).assign(path=names), features, lambda paths: ForwardImages(paths, self.chunks))
+        is_local = root is not None
+        return Listing(
+            _with_split(frame).assign(path=names), features, lambda paths: ForwardImages(paths, self.chunks, is_local)
+        )
 
     def linked_by(self, column: str, features: Any, root: Path | None, where: str) -> Listing:
         """For a column that holds paths: those of files that lie here with the data."""

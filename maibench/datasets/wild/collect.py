@@ -15,9 +15,9 @@ import pandas as pd
 
 from maibench.datasets.demo import cache_folder
 from maibench.datasets.manifest import Manifest
-from maibench.datasets.readers import read_manifest
+from maibench.datasets.readers import read_manifest, write_name
 from maibench.datasets.wild.crops import BYTE_EQUAL, CLOSE, PIXEL_EQUAL, agreement, cut
-from maibench.datasets.wild.git import GITHUB, Clones, Copies, remove_clones
+from maibench.datasets.wild.git import GITHUB, Clones, Copies, check_copies, remove_clones
 from maibench.datasets.wild.listed import MANIFEST_COLUMNS, count_listed, read_list
 from maibench.datasets.wild.originals import Original, Place, Read
 from maibench.datasets.wild.raw import GITHUB_RAW, RawFiles
@@ -83,13 +83,15 @@ def import_wild(
     listed: as `listed.read_list` gives it.
 
     An original counts only with the listed sha256, a crop only where it is the listed one (`agreement`).
-    out receives images/, manifest.csv (the images that are there, in the list's form and order), and missing.csv
-    where some are not. Nothing else is kept; an interrupted call loses nothing and the next goes on.
+    out receives images/, manifest.csv (the images that are there, in the list's form and order), its name
+    (`write_name`), and missing.csv where some are not there. Nothing else is kept; an interrupted call loses nothing
+    and the next goes on.
     Raises MaibenchError where nothing says where to collect from, or `out` holds other data; DiskError.
     """
     rows = read_list() if listed is None else listed
     out = out or wild_folder()
     _check_request(copies, fetch)
+    check_copies(copies)
     _check_out(out, rows)
     make_folder(out / "images")
     remove_clones(out)
@@ -185,6 +187,7 @@ class _Work:
         there = self.rows["path"].isin(self.there)
         missing = self.rows[~there].copy()
         missing["why"] = ["; ".join(self.why.get(path, [])) for path in missing["path"]]
+        write_name(self.out, "wild", count_listed())
         self._write("manifest.csv", self._manifest(self.rows[there]))
         self._write("missing.csv", missing[_MISSING])
         reached = Counter(self.there.values())

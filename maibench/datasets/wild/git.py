@@ -28,9 +28,7 @@ class Copies:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         """Raises MaibenchError where a folder is not there, or git is not installed."""
-        for folder in folders:
-            if not folder.is_dir():
-                raise MaibenchError(f"{folder}: no such folder; give one that holds git copies, {_expected()}")
+        check_copies(folders)
         _check_git()
         self._folders = folders
 
@@ -60,6 +58,13 @@ class Copies:
                     if (candidate / "HEAD").is_file() and (candidate / "objects").is_dir():
                         return candidate
         return None
+
+
+def check_copies(folders: Sequence[Path]) -> None:
+    """Raise MaibenchError where one of the folders of --copies is not there."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise MaibenchError(f"{folder}: no such folder; give one that holds git copies, {_expected()}")
 
 
 class Clones:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from maibench.datasets.manifest import SPLITS
-from maibench.evaluation.audit.parts import Finding, Grid, Part
+from maibench.evaluation.audit.found import as_finding, telling_text
+from maibench.evaluation.audit.parts import LIGHTS, Finding, Grid, Part
 from maibench.evaluation.audit.telling import light, telling
 from maibench.evaluation.statistics.bootstrap import MIN_SOURCES
 
@@ -35,19 +36,20 @@ def balance_part(facts: pd.DataFrame, embeddings: np.ndarray | None = None, seed
 
 def _splits(facts: pd.DataFrame) -> Finding:
     """One class alone is red, as nothing can be measured there."""
-    said, lights = [], ["green"]
+    said, lights = [], []
     for split, rows in _of_splits(facts):
         n_real, n_synthetic = (int((rows["label"] == label).sum()) for label in (0, 1))
         said.append(f"{split}: {n_real:,} real, {n_synthetic:,} synthetic")
         fewer = min(n_real, n_synthetic)
         lights.append("red" if not fewer else "yellow" if fewer < FEWEST * len(rows) else "green")
-    worst = min(lights, key=("red", "yellow", "green").index)
+    order = sorted(range(len(said)), key=lambda i: LIGHTS.index(lights[i]))  # the first is what a summary shows
+    worst = lights[order[0]]
     todo = {
         "red": "add the class that is missing: neither AUC nor balanced accuracy exists with one",
         "yellow": "read balanced accuracy and AUC, not accuracy: the larger class alone makes most of it",
         "green": "",
     }[worst]
-    return Finding("classes", worst, "; ".join(said), todo)
+    return Finding("classes", worst, "; ".join(said[i] for i in order), todo)
 
 
 def _generators(facts: pd.DataFrame) -> Finding:
@@ -61,8 +63,8 @@ def _generators(facts: pd.DataFrame) -> Finding:
     says = f"{len(every)} generator{'s' if len(every) > 1 else ''}, {_range(counts)} images each in {where}"
     if few.empty:
         return Finding("generators", "green", says)
-    named = f"; fewer than {MIN_IMAGES}: {_listed(few)}"
-    return Finding("generators", "yellow", says + named, "collect more of them, or report them together")
+    rare = f"{len(few)} of {len(every)} have fewer than {MIN_IMAGES} images in {where}: {_listed(few)}"
+    return Finding("generators", "yellow", f"{rare}; {says}", "collect more of them, or report them together")
 
 
 def _sources(facts: pd.DataFrame) -> Finding:
@@ -73,8 +75,8 @@ def _sources(facts: pd.DataFrame) -> Finding:
     says = f"{n_real:,} of real images{f', {_range(counts)} of each generator' if len(counts) else ''} in {where}"
     if few.empty and n_real >= MIN_SOURCES:
         return Finding(SOURCES, "green", says)
-    named = f"; fewer than {MIN_SOURCES}, so that they have no interval: " + _listed(few) if len(few) else ""
-    return Finding(SOURCES, "yellow", says + named, "collect images of more photographs, prompts or collections")
+    rare = f"fewer than {MIN_SOURCES}, so that they have no interval: {_listed(few)}; " if len(few) else ""
+    return Finding(SOURCES, "yellow", rare + says, "collect images of more photographs, prompts or collections")
 
 
 def _sizes(facts: pd.DataFrame) -> Finding:
@@ -99,15 +101,11 @@ def _content(facts: pd.DataFrame, embeddings: np.ndarray, seed: int) -> Finding:
     reduced = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(embeddings)
     told = telling(reduced, facts["label"].to_numpy(), facts["source"].to_numpy(), seed)
     found = light(told)
-    if found == "grey":
-        return Finding("content", "grey", f"could not be measured: {told.reason}")
-    says = f"the {components} main directions of the embeddings tell the label with AUC {told.auc:.3f} "
-    says += f"[{told.lo:.3f}, {told.hi:.3f}]"
+    says = f"by the {components} main directions of the embeddings: {telling_text(told)}"
+    if found in ("green", "grey"):
+        return as_finding("content", found, says, "", told)
     todo = "look whether both classes show the same things; `maibench data pairs` makes a twin of each photograph"
-    told_at_all = found in ("red", "yellow")
-    return Finding(
-        "content", "yellow" if told_at_all else "green", says, todo if told_at_all else "", told.auc, told.lo, told.hi
-    )
+    return as_finding("content", "yellow", says, todo, told)
 
 
 def _of_splits(facts: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -38,6 +38,7 @@ def audit_source(
         progress.say("opening the demo (made on first use, under a minute)")
     manifest = open_data(source or data or "", columns)
     folder = out or audit_folder(manifest)
+    manifest.check_outside(folder)
     audit = run_audit(manifest, request, folder / FACTS, progress)
     write_audit(audit, folder)
     write_audit_page(audit, folder, command)

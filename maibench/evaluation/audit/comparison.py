@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from maibench.datasets.hub.forward import ForwardImages
 from maibench.datasets.image import MAX_PIXELS
+from maibench.datasets.images import Images
 from maibench.datasets.manifest import Manifest
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.audit.audit import Audit, Request, run_audit
@@ -25,20 +27,22 @@ def audit_comparison(
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: Progress | None = None,
+    source: str = "",
 ) -> None:
     """Write the audit of a split into a run's folder, if none of the same images is there; `maibench data audit`
     makes a more thorough one, which stays.
 
-    Data that can only be read forward is not read a second time for it; what cannot be audited is said and costs no
-    comparison. Raises DiskError.
+    source: what the user gave, as it is typed. Data elsewhere that can only be read forward is not fetched a second
+    time for it; what cannot be audited is said and costs no comparison. Raises DiskError.
     """
     progress = progress or Progress()
     request = Request(PARTS, split, IMAGES, seed, workers=workers, max_pixels=max_pixels, made_by=MADE_BY)
     try:
         if _is_current(read_audit(folder), manifest, request):
             return
-        if manifest.images.in_order:
-            progress.say("no data audit: these images can only be read once, in order; run maibench data audit")
+        if _is_fetched(manifest.images):
+            data = source or manifest.name
+            progress.say(f"no data audit, which would fetch all images again; 'maibench data audit {data}' does")
             return
         write_findings(run_audit(manifest, request), folder)
     except DiskError:
@@ -55,6 +59,11 @@ def red_findings(folder: Path) -> list[str]:
         if names := [finding.name for finding in part.findings if finding.light == "red"]:
             red[part.title] = ", ".join(names)
     return [f"{title[0].lower()}{title[1:]} ({names})" for title, names in red.items()]
+
+
+def _is_fetched(images: Images) -> bool:
+    """Whether reading images again means another pass over data that lies elsewhere."""
+    return images.in_order and not (isinstance(images, ForwardImages) and images.is_local)
 
 
 def _is_current(audit: Audit | None, manifest: Manifest, request: Request) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from maibench.evaluation.audit.by_generator import generator_grid, of_generators, single_finding
-from maibench.evaluation.audit.found import as_finding, auc_text
+from maibench.evaluation.audit.found import TELLS, as_finding, exclusive, telling_text
 from maibench.evaluation.audit.header import file_facts as file_facts
 from maibench.evaluation.audit.parts import Finding, Grid, Part
-from maibench.evaluation.audit.telling import DISTINCT, LIMIT, Telling, light, telling
+from maibench.evaluation.audit.telling import CHANCE, DISTINCT, LIMIT, Telling, light, telling
 from maibench.evaluation.audit.verdict import TOGETHER, WITHOUT_BYTES
 
 BYTES = "bytes per pixel"
@@ -45,16 +46,22 @@ def files_part(facts: pd.DataFrame, seed: int = 0, limit: float = LIMIT) -> Part
         TOGETHER: _told([*columns[BYTES], *stored], labels, sources, seed),
         WITHOUT_BYTES: _told(stored, labels, sources, seed),
     }
+    only = {fact.name: _only(fact, facts, told[fact.name], sources) for fact in _FACTS}
     lights = {name: light(known, limit) for name, known in (joint | told).items()}
+    lights |= {name: "yellow" for name, says in only.items() if says and lights[name] == "green"}
     is_content = _is_content(lights, facts)
     if not is_content:
         del joint[WITHOUT_BYTES]
-    findings = [_joint_finding(name, known, lights[name], is_content) for name, known in joint.items()]
+    findings = [_joint_finding(name, known, lights[name], is_content, limit) for name, known in joint.items()]
     by_generator = {name: of_generators(facts, known) for name, known in joint.items()}
     name, of_each = list(by_generator.items())[-1]
-    if lights[name] in ("yellow", "green") and len(of_each) > 1:
-        findings.append(single_finding(name, of_each, limit))
-    findings += [_finding(fact, facts, told[fact.name], lights, is_content) for fact in _FACTS]
+    if lights[name] != "red" and not math.isnan(joint[name].lo) and len(of_each) > 1:
+        listed = facts.loc[facts["label"] == 1, "generator"].value_counts()
+        counts = {str(generator): int(n) for generator, n in listed.items()}
+        findings.append(single_finding(name, of_each, counts, limit))
+    findings += [
+        _finding(fact, facts, told[fact.name], lights, _Context(is_content, limit, only[fact.name])) for fact in _FACTS
+    ]
     varied = {fact.name: told[fact.name] for fact in _FACTS if fact.shown(facts).nunique() > 1}
     grids = [_described(facts), generator_grid(facts, by_generator[TOGETHER], joint | varied)]
     return Part("files", "What the files give away", findings, grids)
@@ -132,6 +139,15 @@ _STORED = ("format", "size", "aspect", "JPEG tables", "JPEG quality", "chroma su
 _CARRIED = ("EXIF", "texts", "colour profile")
 
 
+@dataclass(frozen=True)
+class _Context:
+    """What else decides what is said of a fact. only: what one class alone has."""
+
+    is_content: bool
+    limit: float
+    only: str
+
+
 def _told(
     columns: list[np.ndarray], labels: np.ndarray, sources: np.ndarray, seed: int, mask: np.ndarray | None = None
 ) -> Telling:
@@ -147,34 +163,28 @@ def _told(
 def _is_content(lights: Mapping[str, str], facts: pd.DataFrame) -> bool:
     """Whether bytes per pixel, alone or given the rest, tell something that no header explains. A WebP's quality is in
     no header."""
-    tells = {lights[BYTES], lights[TOGETHER]} & {"red", "yellow"}
+    tells = {lights[BYTES], lights[TOGETHER]} & TELLS
     told_without = _reasons(lights) or lights[WITHOUT_BYTES] == "red"
     return bool(tells and not told_without and facts["format"].eq("WEBP").mean() < 0.01)
 
 
 def _reasons(lights: Mapping[str, str]) -> list[str]:
     """What else bytes per pixel may follow from: how a picture is stored, and much of what is carried beside it."""
-    stored = [name for name in _STORED if lights[name] in ("red", "yellow")]
+    stored = [name for name in _STORED if lights[name] in TELLS]
     return stored + [name for name in _CARRIED if lights[name] == "red"]
 
 
-def _joint_finding(name: str, told: Telling, found: str, is_content: bool) -> Finding:
-    if name == TOGETHER and is_content and found in ("red", "yellow"):
-        found = "yellow"
-        says = f"they tell the label: {auc_text(told)}; not without {BYTES}, which are content"
-        todo = _CONTENT
-    else:
-        says = {
-            "red": f"they tell the label: {auc_text(told)}; that good is a detector without a look at a pixel",
-            "yellow": f"they tell the label a little: {auc_text(told)}",
-            "green": f"they do not tell the label: {auc_text(told)}",
-            "grey": f"could not be measured: {told.reason}",
-        }[found]
-        todo = f"{_ALIKE}: {_BY}; then audit the result" if found in ("red", "yellow") else ""
+def _joint_finding(name: str, told: Telling, found: str, is_content: bool, limit: float) -> Finding:
+    says = telling_text(told, limit, "tell")
+    if name == TOGETHER and is_content and found in TELLS:
+        return as_finding(name, "yellow", f"{says}; not without {BYTES}, which are content", _CONTENT, told)
+    if found == "red":
+        says += "; that good is a detector without a look at a pixel"
+    todo = f"{_ALIKE}: {_BY}; then audit the result" if found in TELLS else ""
     return as_finding(name, found, says, todo, told)
 
 
-def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[str, str], is_content: bool) -> Finding:
+def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[str, str], context: _Context) -> Finding:
     rows = facts[facts["jpeg_tables"] != ""] if fact.of_jpeg else facts
     found, todo = lights[fact.name], f"{fact.todo}: {_BY}"
     classes = {name: rows[rows["label"] == label] for label, name in ((0, "real"), (1, "synthetic"))}
@@ -182,32 +192,46 @@ def _finding(fact: _Fact, facts: pd.DataFrame, told: Telling, lights: Mapping[st
     described = "; ".join(f"{name}: {_describe(shown)}" for name, shown in values.items())
     if rows.empty:
         return Finding(fact.name, "green", "no image is a JPEG")
-    if found == "grey":
-        missing = [name for name, chosen in classes.items() if chosen.empty]
-        why = f"no {missing[0]} image is a JPEG" if fact.of_jpeg and missing else told.reason
-        return as_finding(fact.name, found, f"could not be measured: {why}", "", told)
-    if found == "green":
-        alike = fact.shown(rows).nunique() == 1
-        says = (
-            f"the same in all: {_describe(values['real'])}"
-            if alike
-            else f"does not tell: {auc_text(told)}; {described}"
-        )
+    missing = [name for name, chosen in classes.items() if chosen.empty]
+    if fact.of_jpeg and missing:
+        return as_finding(fact.name, found, f"could not be measured: no {missing[0]} image is a JPEG", "", told)
+    if math.isnan(told.lo):
+        return as_finding(fact.name, found, telling_text(told, context.limit), "", told)
+    if found == "green" and fact.shown(rows).nunique() == 1:
+        return as_finding(fact.name, found, f"the same in all: {_describe(values['real'])}", "", told)
+    says = f"{telling_text(told, context.limit)}{context.only}; {described}"
+    if found not in TELLS:
         return as_finding(fact.name, found, says, "", told)
-    says = f"tells the label{' a little' if found == 'yellow' else ''}: {auc_text(told)}; {described}"
     if fact.name == BYTES:
         if reasons := _reasons(lights):
             found, says = "yellow", f"{says}; they follow from {', '.join(reasons)}, or from content"
             todo = "repair those first, audit again: what is left is content (a smoother picture makes a smaller file)"
-        elif is_content:
-            says = (
-                f"{says}; as no format, size or quality tells, this is content, not format: a smoother picture makes a "
-                "smaller file (unless one class was packed by a more thorough encoder)"
-            )
-            found, todo = "yellow", _CONTENT
+        elif context.is_content:
+            found, says, todo = "yellow", f"{says}; {_why_content(lights)}", _CONTENT
         elif facts["format"].eq("WEBP").any():
             says = f"{says}; no header says the quality of a WebP: this is that, or content"
     return as_finding(fact.name, found, says, todo, told)
+
+
+def _why_content(lights: Mapping[str, str]) -> str:
+    untold = [name for name in _STORED if lights[name] == "grey"]
+    if untold:
+        return f"content (a smoother picture makes a smaller file), or {', '.join(untold)}, which cannot be told yet"
+    return (
+        "as no format, size or quality tells, this is content, not format: a smoother picture makes a smaller file "
+        "(unless one class was packed by a more thorough encoder)"
+    )
+
+
+def _only(fact: _Fact, facts: pd.DataFrame, told: Telling, sources: np.ndarray) -> str:
+    """What one class alone has, where it surely tells: ", and only real images have comment"."""
+    shown, labels = fact.shown(facts), facts["label"].to_numpy()
+    if not round(told.lo, 3) > CHANCE or pd.api.types.is_numeric_dtype(shown):
+        return ""
+    names = [str(name) for name in shown[shown != ""].value_counts().head(DISTINCT).index]
+    only = {name: exclusive((shown == name).to_numpy(), labels, sources) for name in names}
+    said = [f"only {label} images have {name}" for name, label in only.items() if label and name != "none"]
+    return "".join(f", and {text}" for text in said[:2])
 
 
 def _describe(values: pd.Series) -> str:

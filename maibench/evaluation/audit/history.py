@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from maibench.datasets.image import Pixels
-from maibench.evaluation.audit.found import as_finding, auc_text
+from maibench.evaluation.audit.by_generator import is_most, judged_of
+from maibench.evaluation.audit.found import TELLS, as_finding, exclusive, telling_text
 from maibench.evaluation.audit.luma import SMALLEST, luma
 from maibench.evaluation.audit.means import MIN_SOURCES, REAL, Mark, MeanImages, thumbnail
 from maibench.evaluation.audit.parts import Finding, Grid, Part, Shot
 from maibench.evaluation.audit.resizing import frame_width, resizing_traces
-from maibench.evaluation.audit.telling import LIMIT, Telling, light, telling, telling_of
+from maibench.evaluation.audit.telling import CHANCE, LIMIT, Telling, light, telling, telling_of
 from maibench.evaluation.audit.traces import jpeg_traces
+from maibench.evaluation.statistics.bootstrap import MIN_SOURCES as FEWEST
 
 __all__ = ["MeanImages", "history", "history_part", "thumbnail"]
 
@@ -27,6 +29,12 @@ _SHOWN = 60
 _MEASURES = (
     "aligned", "quality", "shifted", "twice", "first_quality", "resampled", "wave", "sharpness",
 )  # fmt: skip
+_HELPS = (
+    "nothing takes the past out of pixels. What helps: collect both classes again, from the same places and with the "
+    "same steps in between; or keep only real and synthetic images of the same origin; report each collection by "
+    "itself; and look whether a detector is best on just those generators that are told best below, by generator: "
+    "then it may have learned the past of the files"
+)
 _ALIKE = (
     "`maibench data match` stores both classes alike but keeps what was before: take synthetic images as their "
     "generator wrote them and compress both classes alike from there, or reduce both by the same factor first"
@@ -61,8 +69,9 @@ def history_part(facts: pd.DataFrame, means: MeanImages | None, seed: int = 0, l
     findings = [_together(joint, limit)]
     for trace in _TRACES:
         chosen = counted[trace.name]
-        told = telling(columns[trace.name][chosen], labels[chosen], sources[chosen], seed) if chosen.any() else None
-        findings.append(_finding(trace, facts[chosen], told, limit))
+        known = columns[trace.name][chosen], labels[chosen], sources[chosen]
+        told = telling(*known, seed) if chosen.any() else None
+        findings.append(_finding(trace, facts[chosen], told, labels[chosen], sources[chosen], limit))
     marks = means.marks() if means is not None else []
     findings.append(_marks_finding(means, marks))
     grids = [_by_class(facts, counted), _by_generator(facts, counted, joint, labels, sources)]
@@ -73,13 +82,15 @@ def history_part(facts: pd.DataFrame, means: MeanImages | None, seed: int = 0, l
 @dataclass(frozen=True)
 class _Trace:
     """One kind of trace. columns: of the facts, the first its strength; unit: of the second, where it has one; counted:
-    the images that can have it; is_content: a generator's own hand or the scene may have it as well."""
+    the images that can have it, and skipped: the others; is_content: a generator's own hand or the scene may have it as
+    well."""
 
     name: str
     columns: tuple[str, ...]
     todo: str
     unit: str = ""
     counted: Callable[[pd.DataFrame], pd.Series] = lambda facts: facts["format"].notna()
+    skipped: str = ""
     is_content: bool = False
 
 
@@ -90,6 +101,7 @@ _TRACES = (
         _ALIKE,
         "quality",
         lambda facts: ~facts["format"].isin(["JPEG", "MPO"]),
+        "JPEG files",
     ),
     _Trace("earlier JPEG, cropped since", ("history_shifted",), _ALIKE),
     _Trace("two JPEG compressions", ("history_twice", "history_first_quality"), _ALIKE, "first quality"),
@@ -125,32 +137,34 @@ def _without(columns: np.ndarray, hidden: np.ndarray) -> np.ndarray:
 
 def _together(told: Telling, limit: float) -> Finding:
     found = light(told, limit)
-    if found == "grey":
-        return Finding(TOGETHER, found, f"could not be measured: {told.reason}")
-    how = {"red": "tell the label", "yellow": "tell the label a little", "green": "do not tell the label"}[found]
-    todo = "" if found == "green" else "see which below; a detector may learn the past of the files and not generators"
-    return as_finding(TOGETHER, found, f"all but sharpness {how}: {auc_text(told)}", todo, told)
+    says = f"all but sharpness {telling_text(told, limit, 'tell')}"
+    return as_finding(TOGETHER, found, says, _HELPS if found in TELLS else "", told)
 
 
-def _finding(trace: _Trace, rows: pd.DataFrame, told: Telling | None, limit: float) -> Finding:
+def _finding(
+    trace: _Trace, rows: pd.DataFrame, told: Telling | None, labels: np.ndarray, sources: np.ndarray, limit: float
+) -> Finding:
     if told is None:
         return Finding(trace.name, "green", "every image is a JPEG: see what its own tables and quality tell")
     found = light(told, limit)
-    if found == "grey":
-        missing = [name for label, name in enumerate(("real", "synthetic")) if not (rows["label"] == label).any()]
-        why = f"no {missing[0]} image can have it" if missing else told.reason
+    if math.isnan(told.lo):
+        missing = [name for label, name in enumerate(("real", "synthetic")) if not (labels == label).any()]
+        why = f"there is no {missing[0]} image but {trace.skipped}" if missing and trace.skipped else told.reason
         return Finding(trace.name, found, f"could not be measured: {why}")
+    has = (rows[trace.columns[0]] > 0).to_numpy()
+    if not (trace.is_content or has.any()):
+        return as_finding(trace.name, "green", "no image has any", "", told)
     described = "; ".join(
-        f"{name}: {_described(trace, rows[rows['label'] == label])}" for label, name in enumerate(("real", "synthetic"))
+        f"{name}: {_described(trace, rows[labels == label])}" for label, name in enumerate(("real", "synthetic"))
     )
-    if found == "green":
-        if not trace.is_content and not (rows[trace.columns[0]] > 0).any():
-            return as_finding(trace.name, found, "no image has any", "", told)
-        return as_finding(trace.name, found, f"does not tell: {auc_text(told)}; {described}", "", told)
-    says = f"tells the label: {auc_text(told)}; {described}"
-    if trace.is_content:
+    only = "" if trace.is_content or not round(told.lo, 3) > CHANCE else exclusive(has, labels, sources)
+    if only and found == "green":
+        found = "yellow"
+    alone = f", and only {only} images have traces" if only else ""
+    says = f"{telling_text(told, limit)}{alone}; {described}"
+    if trace.is_content and found in TELLS:
         found, says = "yellow", f"{says}; enlarging does this, and so do blur, the scene and generators themselves"
-    return as_finding(trace.name, found, says, trace.todo, told)
+    return as_finding(trace.name, found, says, trace.todo if found in TELLS else "", told)
 
 
 def _described(trace: _Trace, rows: pd.DataFrame) -> str:
@@ -169,19 +183,21 @@ def _share(strength: pd.Series) -> float:
 
 
 def _marks_finding(means: MeanImages | None, marks: list[Mark]) -> Finding:
-    counts = means.counts() if means is not None else {}
+    counts = {name: n for name, n in (means.counts() if means is not None else {}).items() if name != REAL}
     judged = means.judged() if means is not None else []
-    enough = [name for name in judged if name != REAL]
-    if not enough or REAL not in judged:
+    is_judged = {name: name in judged for name in counts}
+    if not any(is_judged.values()) or REAL not in judged:
         why = f"it takes a generator and real images of {MIN_SOURCES} sources each, counted as if they had equally many"
         return Finding(MARKS, "grey", f"could not be measured: {why}")
-    measured = f"in {len(enough)} of {len(counts) - 1} generators, those of {MIN_SOURCES} sources or more"
     if not marks:
-        return Finding(MARKS, "green", f"nothing stands still {measured}")
+        if is_most(is_judged, counts):
+            return Finding(MARKS, "green", f"nothing stands still; {judged_of(is_judged, counts)}")
+        says = f"only {judged_of(is_judged, counts)}: nothing stands still in these"
+        return Finding(MARKS, "grey", f"{says}; it takes {MIN_SOURCES} sources each")
     in_corners = [mark for mark in marks if mark.where != "anywhere"]
     named = [f"{mark.generator} ({mark.where})" for mark in (in_corners or marks)]
     listed = ", ".join(named[:6]) + (f" and {len(named) - 6} more" if len(named) > 6 else "")
-    says = f"something stands still {measured}: {listed}"
+    says = f"something stands still in {listed}; {judged_of(is_judged, counts)}"
     if in_corners:
         todo = "look at the mean images: cut a watermark or border off both classes, or leave those images out"
     else:
@@ -191,11 +207,14 @@ def _marks_finding(means: MeanImages | None, marks: list[Mark]) -> Finding:
 
 
 def _by_class(facts: pd.DataFrame, counted: dict[str, np.ndarray]) -> Grid:
-    rows: list[list[object]] = []
-    for trace in _TRACES:
-        chosen = facts[counted[trace.name]]
-        classes = [chosen[chosen["label"] == label] for label in (0, 1)]
-        rows.append([trace.name, *(_described(trace, rows) if len(rows) else "none can" for rows in classes)])
+    def cell(trace: _Trace, label: int) -> str:
+        of_class = facts["label"] == label
+        rows = facts[counted[trace.name] & of_class]
+        if not of_class.any():
+            return "no image"
+        return f"not looked for: all are {trace.skipped}" if rows.empty else _described(trace, rows)
+
+    rows: list[list[object]] = [[trace.name, *(cell(trace, label) for label in (0, 1))] for trace in _TRACES]
     notes = ["strengths and qualities are estimates from the pixels; sharpness is the finest detail over coarser one"]
     return Grid("Traces of the past", ["trace", "real", "synthetic"], rows, notes)
 
@@ -205,23 +224,25 @@ def _by_generator(
 ) -> Grid:
     """Shares of images with traces, and what all traces together tell of each generator against all real images."""
     rows: list[list[object]] = []
+    looked_for = [trace for trace in _TRACES if counted[trace.name].any()]
     codes, names = pd.factorize(facts["generator"].mask(facts["label"] == 0, REAL), sort=True)
     for code, name in enumerate(names):
         own = codes == code
-        row: list[object] = [name, int(own.sum()), None, ""]
+        row: list[object] = [name, int(own.sum()), None, None]
         if name != REAL:
             told = telling_of(joint.scores, labels, sources, own | (labels == 0), joint.folds)
-            row[2:] = [told.auc, "" if math.isnan(told.lo) else f"[{told.lo:.3f}, {told.hi:.3f}]"]
-        for trace in _TRACES:
+            row[2:] = [told.auc, None if math.isnan(told.lo) else f"[{told.lo:.3f}, {told.hi:.3f}]"]
+        for trace in looked_for:
             strength = facts.loc[own & counted[trace.name], trace.columns[0]]
             row.append(None if strength.empty else float(strength.median()) if trace.is_content else _share(strength))
         rows.append(row)
     rows.sort(key=lambda row: (row[0] != REAL, -np.nan_to_num(float(str(row[2] or 0)))))
     columns = ["generator", "images", TOGETHER, "95 % interval"]
-    columns += [f"{trace.name} (dB)" if trace.is_content else trace.name for trace in _TRACES]
+    columns += [f"{trace.name} (dB)" if trace.is_content else trace.name for trace in looked_for]
     notes = [
         f"{TOGETHER}: AUC of a generator's images against all real ones; then the share of images with each trace, and "
-        "the median sharpness"
+        "the median sharpness",
+        f"no interval: fewer than {FEWEST} sources of the generator or of real images; no share: all are JPEG",
     ]
     return Grid("Traces by generator", columns, rows, notes)
 
@@ -238,15 +259,17 @@ def _mark_grid(marks: list[Mark]) -> Grid:
 
 
 def _shots(means: MeanImages | None, marks: list[Mark]) -> list[Shot]:
-    if means is None or not means.counts():
+    counts = means.counts() if means is not None else {}
+    enough = [name for name, n in counts.items() if n >= MIN_SOURCES]
+    if means is None or not enough:
         return []
-    counts = means.counts()
     marked = {mark.generator for mark in marks}
-    order = sorted(counts, key=lambda name: (name != REAL, name not in marked, -counts[name], name))
-    caption = (
-        "Each: the mean image (left), and the mean fine detail of its four corners, eight times as strong (right); "
-        "what stands out against the other class is red."
-    )
+    order = sorted(enough, key=lambda name: (name != REAL, name not in marked, -counts[name], name))
+    caption = "Each: the mean image, and beside it the mean fine detail of its four corners, eight times as strong"
+    caption += "; what stands out against the other class is red." if marked & set(order[:_SHOWN]) else "."
+    if few := len(counts) - len(enough):
+        whose = f"{few} generator{'s' if few > 1 else ''}"
+        caption += f" Not shown: {whose} of fewer than {MIN_SOURCES} images, as a mean of so few shows what they show."
     if len(order) > _SHOWN:
-        caption += f" {len(order) - _SHOWN} generators of fewer images are not shown."
+        caption += f" Nor {len(order) - _SHOWN} more, of fewer images than these."
     return [Shot("Mean images", means.sheet(order[:_SHOWN], marks), caption)]

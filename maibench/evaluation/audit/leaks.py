@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 SOURCES = "sources in two splits"
 SIMILAR = 0.95
 """Embeddings of a higher cosine are shown to the reader. No proof: the same subject may come as near."""
-_ONE_SIDE = "`maibench data split --near` puts each source and all its look-alikes on one side"
+_ONE_SIDE = "`maibench data split SOURCE --near --out NEW.csv` deals anew, look-alikes and sources on one side"
+_BY_SOURCE = "`maibench data split SOURCE --out NEW.csv` deals anew, each source on one side"
+_ONE_SOURCE = "look at them below; give those of one picture one source, then `maibench data split SOURCE`"
 _OTHERS_UNSEEN = "of other splits the list gives no image_id, and they were not read"
 _NO_PICTURES = "no pictures: these images can only be read forward; `maibench data pack` makes a copy that shows them"
 _MOST_NAMED = 3
@@ -143,7 +145,7 @@ def _sources(sharing: Sharing, manifest: Manifest) -> Finding:
     if across:
         n_sources = sharing.n_sources_across()
         says = f"{n_sources:,} source{'s lie' if n_sources > 1 else ' lies'} in two splits: {_sides(across)}"
-        return Finding(SOURCES, "red", says, "`maibench data split` puts each source on one side")
+        return Finding(SOURCES, "red", says, _BY_SOURCE)
     n_sources = sharing.facts["source"].nunique()
     if len(sharing.splits) == 1:
         return Finding(SOURCES, "green", f"there is one split, of {n_sources:,} sources")
@@ -156,7 +158,7 @@ def _similar(facts: pd.DataFrame, found: Similar) -> Finding:
         says = f"no two images in different splits have embeddings of a cosine above {SIMILAR}"
         return Finding(name, "green", f"{says}; the highest is {found.highest:.3f}")
     says = f"{found.n_images:,} images have one of a cosine above {SIMILAR} in another split"
-    return Finding(name, "yellow", f"{says}; the highest is {found.highest:.3f}", "look at them below; " + _ONE_SIDE)
+    return Finding(name, "yellow", f"{says}; the highest is {found.highest:.3f}", _ONE_SOURCE)
 
 
 def _grid(kinds: dict[str, list[Across]], notes: list[str]) -> Grid:

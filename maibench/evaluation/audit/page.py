@@ -12,8 +12,8 @@ from maibench.evaluation.page.page import write_sections
 from maibench.files import make_folder
 
 CAUTION = (
-    "An audit finds what it looks for: green says that these measures found nothing, not that there is nothing to "
-    "find. An interval that reaches 0.5 says that so many images cannot tell."
+    "An audit finds what it looks for: green says that these measures found nothing that matters, not that there is "
+    "nothing to find; grey, that so many images cannot tell."
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 LIGHTS = ("red", "yellow", "green", "grey")
-"""red: it decides results. yellow: look at it. green: nothing found. grey: could not be measured."""
+"""red: it decides results. yellow: look at it. green: nothing, or next to nothing. grey: it cannot be told."""
 
 
 @dataclass(frozen=True)

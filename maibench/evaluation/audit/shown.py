@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maibench.evaluation.audit.audit import Audit
+from maibench.evaluation.audit.method import method
 from maibench.evaluation.audit.parts import LIGHTS, Finding, Grid, Part
 from maibench.evaluation.tables.formats import EMPTY, Cell, Table, escape_markdown, markdown_table, one_line
 
@@ -20,13 +21,13 @@ SHAPES = {"red": "✖", "yellow": "▲", "green": "●", "grey": "○"}
 MEANINGS = {
     "red": "it decides results",
     "yellow": "look at it",
-    "green": "nothing found",
-    "grey": "could not be measured",
+    "green": "nothing, or next to nothing",
+    "grey": "cannot be told",
 }
 MOST_FAILURES = 50
 """Images that could not be read, named at most; all are in audit.json."""
 _STYLES = {"red": "bold red", "yellow": "bold yellow", "green": "green", "grey": "dim"}
-_BEGINS_WITH_NUMBER = re.compile(r"[<≥±+\-−]?\s*\d[\d,]*(\.\d+)?(\s|$|%|\[|\()")
+_BEGINS_WITH_NUMBER = re.compile(r"[<≥±+\-−\[]?\s*\d[\d,]*(\.\d+)?(\s|$|%|\[|\(|,)")
 
 
 def headline(audit: Audit) -> str:
@@ -47,6 +48,12 @@ def counted(audit: Audit) -> str:
 def remarks(audit: Audit) -> list[str]:
     """What stands under the lights."""
     return [*_verdict(audit), *audit.notes]
+
+
+def not_green(audit: Audit) -> list[tuple[Part, Finding]]:
+    """What a summary lists, the worst first."""
+    found = [(part, finding) for part in audit.parts for finding in part.findings if finding.light != "green"]
+    return sorted(found, key=lambda item: LIGHTS.index(item[1].light))
 
 
 def by_light(part: Part) -> list[Finding]:
@@ -80,10 +87,12 @@ def markdown(audit: Audit, pictures: dict[str, str]) -> str:
             parts += [_listed(grid.notes)] if grid.notes else []
         for shot in part.shots:
             parts.append(f"**{escape_markdown(shot.title)}**")
-            parts.append(f"![{escape_markdown(shot.title)}]({pictures[shot.title]})")
+            named = re.sub(r"[\[\]]", "", shot.title)
+            parts.append(f"![{escape_markdown(named)}]({pictures[shot.title]})")
             parts += [escape_markdown(shot.caption)] if shot.caption else []
     if audit.failures:
         parts += ["## Images that could not be read", _listed(failures(audit))]
+    parts += ["## How this was measured", _listed([f"{title}: {text}" for title, text in method(audit.data)])]
     return "\n\n".join(parts) + "\n"
 
 

@@ -17,6 +17,8 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 LIMIT = 0.65
+CHANCE, LITTLE, MUCH = 0.5, 0.55, 0.65
+"""An AUC under LITTLE hardly tells the label, one under MUCH tells it a little."""
 FOLDS = 5
 BINS = 8
 DISTINCT = 16
@@ -121,10 +123,16 @@ def won_pairs(scores: Floats, labels: np.ndarray, folds: np.ndarray) -> tuple[Fl
 
 
 def light(told: Telling, limit: float = LIMIT) -> str:
-    """red: the AUC is surely above `limit`; yellow: surely above chance; green: neither; grey: there is no interval."""
-    if math.isnan(told.lo):
+    """red: the AUC is surely above `limit`; yellow: surely above chance, and at least LITTLE; grey: there is no
+    interval, or it reaches from chance to above `limit`; green: neither. By the numbers as they are shown."""
+    auc, lo, hi = (round(number, 3) for number in (told.auc, told.lo, told.hi))
+    if math.isnan(lo):
         return "grey"
-    return "red" if told.lo > limit else "yellow" if told.lo > 0.5 else "green"
+    if lo > limit:
+        return "red"
+    if lo > CHANCE:
+        return "yellow" if auc >= LITTLE else "green"
+    return "grey" if hi > limit else "green"
 
 
 def _n_sources(source_of: Ints) -> int:

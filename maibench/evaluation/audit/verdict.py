@@ -29,9 +29,9 @@ def judged(parts: Sequence[Part], limit: float = LIMIT_AUC, n_failed: int = 0) -
     by_name = {part.name: part for part in parts}
     why, unjudged = [], []
     joint = joint_finding(by_name["files"]) if "files" in by_name else None
-    if joint is None or joint.value is None or joint.lo is None:
-        unjudged.append("what the files tell of the labels" + (f" ({joint.says})" if joint else ""))
-    elif joint.lo > limit:
+    if joint is None or joint.lo is None or joint.light == "grey":
+        unjudged.append("what the files tell of the labels" + (f" ({joint.name}: {joint.says})" if joint else ""))
+    elif round(joint.lo, 3) > limit:
         why.append(
             f"{joint.name}: the files tell the label without a look at the pixels, AUC {joint.value:.3f}, at least "
             f"{joint.lo:.3f}, where {limit:g} is allowed"

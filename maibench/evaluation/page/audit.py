@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from maibench.evaluation.audit.audit import Audit
+from maibench.evaluation.audit.method import method
 from maibench.evaluation.audit.parts import Finding, Part
-from maibench.evaluation.audit.shown import SHAPES, by_light, counted, failures, grid_table, legend, remarks
+from maibench.evaluation.audit.shown import SHAPES, by_light, counted, failures, grid_table, legend, not_green, remarks
 from maibench.evaluation.page.blocks import Block, Section
 from maibench.evaluation.page.pictures import data_uri_of
 
@@ -21,6 +22,8 @@ _DATA = (
     ("sources", "sources"),
     ("data fingerprint", "fingerprint"),
     ("seed", "seed"),
+    ("limit of the AUC", "limit_auc"),
+    ("maibench", "maibench"),
 )
 
 _STRIP = "beside it, an AUC with its interval on a line from 0.5, chance, to 1"
@@ -30,9 +33,8 @@ _MOST_LINES = 8
 def audit_sections(audit: Audit) -> list[Section]:
     """The sections of audit.html."""
     facts = [(title, _text(audit.data[key])) for title, key in _DATA if audit.data.get(key) not in (None, "")]
-    red = [finding for part in audit.parts for finding in part.findings if finding.light == "red"]
     found = [
-        Section("summary", "Summary", [_summary(audit), *([_lights(red)] if red else [])]),
+        Section("summary", "Summary", [_summary(audit), *_short(audit), _method(audit)]),
         *(
             Section(part.name, part.title, [_lights(by_light(part)), *_grids(part), *_shots(part)])
             for part in audit.parts
@@ -54,11 +56,30 @@ def report_blocks(audit: Audit) -> list[Block]:
         green = f"{len(rest)} more in green, " if rest else ""
         what = "tables and pictures" if part.shots else "tables"
         blocks.append(Block("fold", details, f"{part.title}: {green}{what}"))
-    return blocks
+    return [*blocks, _method(audit)]
 
 
 def _summary(audit: Audit) -> Block:
     return Block("lines", [counted(audit), *remarks(audit), f"{legend()}; {_STRIP}"])
+
+
+def _short(audit: Audit) -> list[Block]:
+    """What is not green, in a few words: its section has all of them, and what to do."""
+    found = [
+        _light(finding) | {"says": _first(finding.says), "todo": "", "at": part.name}
+        for part, finding in not_green(audit)
+    ]
+    green = sum(finding.light == "green" for finding in audit.findings)
+    rest = [Block("lines", [f"{green:,} green: see the sections"])] if green else []
+    return [*([Block("lights", found)] if found else []), *rest]
+
+
+def _first(says: str) -> str:
+    return says.partition(";")[0]
+
+
+def _method(audit: Audit) -> Block:
+    return Block("fold", [Block("facts", method(audit.data))], "How this was measured")
 
 
 def _lights(findings: list[Finding], title: str = "") -> Block:
@@ -74,7 +95,7 @@ def _light(finding: Finding) -> dict[str, Any]:
             "width": _along(hi) - _along(lo),
             "at": _along(value),
         }
-    return {"light": finding.light, "name": finding.name, "says": finding.says, "todo": finding.todo, **shown}
+    return {"light": finding.light, "name": finding.name, "says": finding.says, "todo": finding.todo, "at": "", **shown}
 
 
 def _along(auc: float) -> float:

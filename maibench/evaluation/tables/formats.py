@@ -28,7 +28,9 @@ from maibench.evaluation.tables.latex_text import (
 def escape_markdown(text: object) -> str:
     """`text` as literal text of GitHub Markdown, safe in a cell of a table; `a_b` stays readable as it is."""
     text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\|*`\[\]~$])", r"\\\1", text)
+    text = re.sub(r"([\\|*`~$])", r"\\\1", text)
+    # of brackets, those that make a link, its target or a task; an interval stays readable
+    text = re.sub(r"\](?=[(\[:])|^\[", r"\\\g<0>", text)
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
 
 

@@ -95,9 +95,13 @@ def test_what_does_not_fit_is_said_with_the_nearest_layouts(tree):
         "**/{generator}/**/train|val/ai/{stem}",
         "one of Midjourney",
         "There is: 'test/odd.png', 'test/reddit/0_real/1.png'",
-        "Nearest layouts: wildrf (67% of the images), chameleon (67% of the images), ",
+        "Nearest layouts: wildrf (67% of the images), chameleon (67% of the images). Give",
     )
-    refused(run("import", "wildrf", "--from", folder), "1 of 3 images", "There is: 'test/odd.png'.")
+    done = run("import", "wildrf", "--from", folder)
+    refused(done, "1 of 3 images", "There is: 'test/odd.png'. The first folder that does not fit: test. Nearest")
+    assert "wildrf (" not in done.stderr and " (0% of" not in done.stderr
+    other = tree(["odd/a.png"], "other")
+    refused(run("import", "chameleon", "--from", other), "No other layout that is known here fits any of them")
     assert not (folder / "manifest.parquet").exists()
 
 

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from maibench.datasets.manifest import Manifest
+from maibench.datasets.readers import open_data
 from maibench.datasets.wild import raw
 from maibench.datasets.wild.collect import Summary, import_wild, open_wild
 from maibench.datasets.wild.crops import CLOSE, PIXEL_EQUAL, agreement
@@ -107,7 +108,7 @@ def same_files(out: Path, data: Path) -> bool:
     """All that `out` holds is what the maker of the crops wrote."""
     theirs = {file.name: file.read_bytes() for file in (data / "images").iterdir()}
     ours = {file.name: file.read_bytes() for file in (out / "images").iterdir()}
-    here = sorted(os.listdir(out)) == ["images", "manifest.csv"]
+    here = sorted(os.listdir(out)) == ["images", "maibench.json", "manifest.csv"]
     return here and ours == theirs and (out / "manifest.csv").read_bytes() == (data / "manifest.csv").read_bytes()
 
 
@@ -130,7 +131,9 @@ def test_copies_give_the_listed_bytes(world, tmp_path):
     assert made.complete and made.computed == 5 and made.counts["byte-equal"] == 5
     assert same_files(tmp_path / "out", world.data)
     assert collect(world, tmp_path / "out").computed == 0
-    assert open_wild(tmp_path / "out").name == "wild-5-of-1296"
+    assert open_wild(tmp_path / "out").name == open_data(str(tmp_path / "out")).name == "wild-5-of-1296"
+    with pytest.raises(MaibenchError, match="nowhere: no such folder"):
+        collect(world, tmp_path / "out", [tmp_path / "nowhere"])
 
 
 def test_what_is_gone_is_named_and_taken_elsewhere_later(world, tmp_path):
@@ -199,7 +202,7 @@ def test_git_fetches_only_what_is_listed_and_keeps_nothing(world, tmp_path):
     listed.loc[listed["origin"] == "bob/pictures", "origin_commit"] = "f" * 40
     made = collect(world, tmp_path / "out", [], "git", address=f"file://{world.copies}", listed=listed)
     assert made.complete and made.counts["byte-equal"] == 5, made.described()
-    assert sorted(os.listdir(tmp_path / "out")) == ["images", "manifest.csv"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["images", "maibench.json", "manifest.csv"]
 
     row = world.listed.set_index("origin_path").loc["a plain.png"]
     one = Original("ann/photos", row["origin_commit"], "a plain.png", row["origin_sha256"])

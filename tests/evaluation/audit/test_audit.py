@@ -39,7 +39,10 @@ def test_a_leak_is_found_and_nothing_else_is_blamed(make, store, red):
 def test_a_clean_data_set_passes(make):
     audit = run_audit(open_data(str(make("clean"))), Request())
     assert lights(audit, "red") == set()
-    assert audit.strict.passed and audit.strict.unjudged == []
+    assert lights(audit, "yellow") == set()
+    assert audit.strict.passed
+    [unjudged] = audit.strict.unjudged
+    assert unjudged.startswith(f"what the files tell of the labels ({TOGETHER}: cannot be told with 40 sources: AUC 0.")
     assert [part.name for part in audit.parts] == ["files", "leaks", "history", "balance"]
     names = [finding.name for finding in audit.findings]
     assert len(set(names)) == len(names), "a name says which finding is meant"
@@ -95,8 +98,10 @@ def test_the_joint_bound_is_judged_without_bytes_that_are_content():
     assert judged([Part("files", "", [joint])], limit=0.85).passed
     without = Finding(WITHOUT_BYTES, "green", "", "", 0.5, 0.45, 0.55)
     assert judged([Part("files", "", [joint, without])]).passed
+    wide = Finding(TOGETHER, "grey", "cannot be told", "", 0.6, 0.4, 0.8)
+    assert judged([Part("files", "", [wide])]).unjudged[0].endswith("(all facts together: cannot be told)")
     unknown = Finding(TOGETHER, "grey", "none: only 3 sources")
-    assert judged([Part("files", "", [unknown])]).unjudged[0].endswith("(none: only 3 sources)")
+    assert judged([Part("files", "", [unknown])]).unjudged[0].endswith(": none: only 3 sources)")
 
 
 def test_wrong_requests_say_what_there_is(make):

@@ -45,10 +45,10 @@ def test_a_split_of_one_class_is_red() -> None:
 
 
 def test_content_is_told_by_what_images_show() -> None:
-    facts = _images({("real", "test"): 100, ("gen-a", "test"): 100})
-    seen = np.random.default_rng(0).normal(size=(200, 32))
+    facts = _images({("real", "test"): 300, ("gen-a", "test"): 300})
+    seen = np.random.default_rng(0).normal(size=(600, 32))
     alike = balance_part(facts, seen).findings[-1]
-    seen[100:, :4] += 2
+    seen[300:, :4] += 2
     apart = balance_part(facts, seen).findings[-1]
     assert (alike.name, alike.light, apart.light) == ("content", "green", "yellow")
     assert apart.lo is not None and apart.lo > 0.65

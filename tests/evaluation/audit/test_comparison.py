@@ -1,15 +1,19 @@
 """The audit inside a comparison: quick, once, and told where it is red."""
 
 import json
+import shutil
 import time
 
 import pytest
 
 from maibench.config import make_config
+from maibench.datasets.folders import list_images
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.readers import open_data
+from maibench.errors import MaibenchError
 from maibench.evaluation.audit.audit import Request, run_audit
-from maibench.evaluation.audit.comparison import audit_comparison
+from maibench.evaluation.audit.command import audit_source
+from maibench.evaluation.audit.comparison import audit_comparison, red_findings
 from maibench.evaluation.audit.write import read_audit, write_audit
 from maibench.evaluation.compare import run_comparison
 from maibench.evaluation.report import write_report
@@ -89,13 +93,54 @@ class Forward:
         raise AssertionError(f"{paths} are read again")
 
 
-def test_data_that_can_only_be_read_forward_is_passed_over_with_a_line(make, tmp_path):
+def test_data_that_would_be_fetched_again_is_passed_over_with_a_line(make, tmp_path):
     rows = open_data(str(make("clean"))).rows
     manifest = Manifest.from_frame(rows, tmp_path, "shards", images=Forward())
-    audit_comparison(manifest, "test", tmp_path, progress=(heard := Heard()))
-    assert heard.said == [
-        "no data audit: these images can only be read once, in order; run maibench data audit"
-    ] and not list(tmp_path.iterdir())
+    audit_comparison(manifest, "test", tmp_path, progress=(heard := Heard()), source="wds:https://a/b.tar")
+    (said,) = heard.said
+    assert said.startswith("no data audit, ") and "'maibench data audit wds:https://a/b.tar'" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_parquet_that_lies_here_is_audited_though_it_is_read_forward(make, tmp_path):
+    pytest.importorskip("datasets")
+    data = open_data(str(make("png")))
+    images = [{"bytes": data.read(path).data, "path": path} for path in data.rows["path"]]
+    columns = data.rows[["generator", "source", "split"]]
+    (tmp_path / "data").mkdir()
+    columns.assign(image=images).to_parquet(tmp_path / "data" / "all.parquet", row_group_size=30)
+    manifest = open_data(f"hf:{tmp_path / 'data'}", "real=real")
+    assert manifest.images.in_order
+    list(map(manifest.read, manifest.rows["path"]))  # as scoring does
+    audit_comparison(manifest, "test", tmp_path / "run", progress=(heard := Heard()))
+    assert read_audit(tmp_path / "run").data["images"] == 40 and "format" in str(red_findings(tmp_path / "run"))
+    assert not any("no data audit" in text for text in heard.said)
+
+
+def test_results_do_not_go_among_the_images(image_folder, compare):
+    folder = image_folder(["real/a.png", "sdxl/b.png"])
+    before = sorted(folder.rglob("*"))
+    for out in (folder, folder / "sdxl" / "run"):
+        with pytest.raises(MaibenchError, match=r"lies in the folder of the images.* --out"):
+            compare(folder, out=str(out))
+        with pytest.raises(MaibenchError, match=r"lies in the folder of the images.* --out"):
+            audit_source(str(folder), None, Request(("balance",)), out)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_results_among_the_images_of_an_earlier_version_are_no_data(image_folder, compare, tmp_path):
+    folder = image_folder(["real/a.png", "sdxl/b.png", "sdxl/run/c.png"])
+    (folder / "sdxl" / "run" / "run.json").write_text('{"seed": 3}')  # somebody else's
+    run = compare(folder, gallery=1)
+    audit_source(str(folder), None, Request(("files", "history")), tmp_path / "audit")
+    (tmp_path / "audit" / "audit").mkdir(exist_ok=True)
+    shutil.copy(folder / "real" / "a.png", tmp_path / "audit" / "audit" / "history-1.png")  # a mean image
+    assert list_images(run)
+    shutil.copytree(run, folder / "run")
+    for place in (folder, folder / "sdxl" / "audit"):
+        shutil.copytree(tmp_path / "audit", place, dirs_exist_ok=True)
+    (folder / "sdxl" / "audit" / "audit.json").unlink()  # one that was stopped
+    assert open_data(str(folder)).rows["path"].tolist() == ["real/a.png", "sdxl/b.png", "sdxl/run/c.png"]
 
 
 def test_images_that_cannot_be_read_cost_no_comparison(data_set, tmp_path):

@@ -104,7 +104,7 @@ def _quality(rng: np.random.Generator) -> int:
 
 def test_equal_files_are_green() -> None:
     lights, part = _audit(lambda i, label, rng: _file(_picture(i), quality=_quality(rng)))
-    assert set(lights.values()) == {"green"}
+    assert set(lights.values()) <= {"green", "grey"}, "100 sources may leave it open"
     assert WITHOUT_BYTES not in lights
     assert len(part.grids[1].rows) == 2
 
@@ -138,6 +138,17 @@ def test_a_leak_is_found_and_nothing_else_blamed(leak: str) -> None:
         assert by_name["JPEG quality"].says == "could not be measured: no synthetic image is a JPEG"
     if leak != "WebP's quality" and lights["bytes per pixel"] != "green":
         assert "follow from" in by_name["bytes per pixel"].says
+
+
+def test_what_only_one_class_has_is_yellow_though_it_hardly_tells() -> None:
+    def store(i: int, label: int, rng: np.random.Generator) -> bytes:
+        return _file(_picture(i // 2 % 8), comment="mine" if not label and i % 40 < 2 else None, quality=_quality(rng))
+
+    lights, part = _audit(store, n=600)
+    by_name = {finding.name: finding for finding in part.findings}
+    assert lights["texts"] == "yellow" and lights[TOGETHER] == "green"
+    assert by_name["texts"].says.startswith("hardly tells the label: AUC 0.525 [")
+    assert ", and only real images have comment; real: none (95 %)" in by_name["texts"].says
 
 
 def test_smoother_pictures_are_content_and_not_format() -> None:

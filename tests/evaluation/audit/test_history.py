@@ -65,7 +65,38 @@ def test_what_one_class_went_through_is_found_and_nothing_else_is_blamed(real, s
 
 def test_a_set_whose_classes_have_one_past_is_green():
     part = part_of(lambda p: jpeg(p, 85), lambda p: jpeg(p, 85))
-    assert set(lights(part).values()) == {"green"}
+    found = {finding.name: finding for finding in part.findings}
+    assert {name for name, one in found.items() if one.light != "green"} <= {
+        "all traces together",
+        "earlier JPEG",
+        "sharpness",
+    }
+    assert all("cannot be told with 40 sources" in one.says for one in found.values() if one.light != "green")
+    assert "red" not in part.shots[0].caption
+
+
+def test_marks_are_green_only_where_most_images_could_be_judged():
+    means, enough = MeanImages(), thumbnail(photo(0, (64, 64)))
+    facts = pd.DataFrame(
+        {"label": y, "generator": name, "source": f"{name}{i}", "format": "JPEG"} | history(photo(i, (64, 64)))
+        for y, name, n in ((0, "real", 30), (1, "large", 25), (1, "small", 5), (1, "few", 15))
+        for i in range(n)
+    )
+    rng = np.random.default_rng(0)
+    for name, source in zip(facts["generator"], facts["source"], strict=True):
+        if name != "few":
+            means.add(name, source, rng.permutation(enough))
+    judged = history_part(facts, means).findings[-1]
+    assert (judged.name, judged.light) == (MARKS, "green")
+    assert judged.says == "nothing stands still; 1 of 2 generators could be judged, with 83 % of the synthetic images"
+    for i in range(30):
+        means.add("few", f"few{i % 3}", rng.permutation(enough))
+    part = history_part(facts, means)
+    assert part.findings[-1].light == "grey"
+    assert part.findings[-1].says.startswith("only 1 of 3 generators could be judged, with 42 % of the synthetic")
+    assert part.shots[0].caption.endswith(
+        "Not shown: 1 generator of fewer than 20 images, as a mean of so few shows what they show."
+    )
 
 
 def test_a_first_compression_shows_under_the_one_that_all_files_share():

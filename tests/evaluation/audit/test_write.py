@@ -24,7 +24,7 @@ PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4
 
 def make_audit(name="demo", shots=1, light="red"):
     found = [
-        Finding("size", "green", "tells nothing", "", np.float64(0.5), 0.47, np.float32(0.53)),
+        Finding("size", "green", "size: AUC 0.500 [0.470, 0.530]", "", np.float64(0.5), 0.47, np.float32(0.53)),
         Finding("format", light, f"real ones are JPEG {SCRIPT}", "maibench data match", 0.98, 0.96, 0.99),
         Finding("profile", "grey", "no image has one", value=math.nan),
     ]
@@ -80,13 +80,26 @@ def test_the_page_opens_offline_and_escapes_what_data_say(tmp_path):
     assert "default-src 'none'" in page and not re.search(r"""(src|href)=["']?(http|//|/|file)""", page)
     assert f"data:image/png;base64,{base64.b64encode(PNG).decode()}" in page
     light = r'<li class="(\w+)">\s*<span class="light"><span aria-hidden="true">(.)</span>(\w+)'
-    # the red ones are in the summary too; a shape and a word beside each colour
-    assert re.findall(light, page) == [("red", "✖", "red")] * 2 + [("green", "●", "green"), ("grey", "○", "grey")]
+    # a shape and a word beside each colour; the summary has what is not green
+    red, green, grey = ("red", "✖", "red"), ("green", "●", "green"), ("grey", "○", "grey")
+    assert re.findall(light, page) == [red, grey, red, green, grey]
+
+
+def test_the_summary_is_short_and_the_page_says_how_it_was_measured(tmp_path):
+    audit = make_audit()
+    audit.data.update(maibench="9.8.7", limit_auc=0.7, parts=["files"])
+    page = write_audit_page(audit, tmp_path).read_text()
+    summary, _, sections = page.partition('<section id="files">')
+    assert '<a href="#files">format</a>' in summary and "1 green: see the sections" in summary
+    assert "maibench data match" not in summary and "maibench data match" in sections
+    assert "the interval lies above 0.7;" in summary and "part files" in summary and "part leaks" not in summary
+    assert "<dt>maibench</dt><dd>9.8.7</dd>" in sections
 
 
 def test_markdown_and_terminal_say_what_was_found(tmp_path):
     write_audit(make_audit(SCRIPT), tmp_path)
     text = (tmp_path / "audit.md").read_text()
+    assert "size: AUC 0.500 [0.470, 0.530]" in text
     assert "<script" not in text and "| ✖ red   | format" in text and "![pair 0](audit/files-1.png)" in text
     for width in (40, 120):
         console = Console(width=width, record=True, file=io.StringIO())
@@ -103,4 +116,6 @@ def test_a_grid_s_columns_of_words_are_names():
     assert [[cell.text for cell in row] for row in table.rows] == [
         ["4", "red", "1,200", "0.91 [0.88, 0.94]"], ["sd", "–", "3", "0.500"],
     ]  # fmt: skip
+    intervals = grid_table(Grid("", ["generator", "95 %"], [["sd", None], ["dalle", "[0.880, 0.940]"]]))
+    assert [row[1].is_name for row in intervals.rows] == [False, False]
     assert grid_table(Grid("", ["a"], [])).rows == []

@@ -463,6 +463,10 @@ def test_the_page_never_scrolls_sideways(run, opened, width, scheme):
     page.locator("details").evaluate_all("all => all.forEach((details) => { details.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate("[...document.querySelectorAll('#roc-plot > svg')].every((s) => s.clientWidth <= innerWidth)")
+    cells = (
+        "[...document.querySelectorAll('th span, td span, th button')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+    )
+    assert page.evaluate(f"{cells}.map((e) => e.textContent)") == [], "nothing in a table is cut off"
 
 
 def test_the_page_says_its_numbers_without_scripts(run, opened):

@@ -47,6 +47,12 @@ def test_markdown_leaves_plain_names_alone():
     assert escape_markdown("mai_cnn v2-b:75") == "mai_cnn v2-b:75"
 
 
+def test_markdown_escapes_only_brackets_that_make_links():
+    assert escape_markdown("AUC 0.9 [0.8, 1.0], a[1]") == "AUC 0.9 [0.8, 1.0], a[1]"
+    assert escape_markdown("see [x](http://y) and ![x][y] z]: a") == r"see [x\](http://y) and ![x\][y] z\]: a"
+    assert escape_markdown("[ ] done") == r"\[ ] done"
+
+
 def test_markdown_is_padded_and_marks_the_best():
     lines = markdown_table(table(["0.9", "<0.001"], best={(0, 0)})).splitlines()
     assert lines == ["| name |        c0 |", "| ---- | --------: |", "| a    |   **0.9** |", "| b    | &lt;0.001 |"]
