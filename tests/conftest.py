@@ -5,12 +5,14 @@ Every fixture here is a factory of session scope, so that fixtures of any scope 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 
@@ -107,6 +109,9 @@ def demo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that holds the demo, made once a session; set MAIBENCH_CACHE to it, or hand it on as `cache`."""
     from maibench.datasets.demo import demo_manifest
 
-    cache = tmp_path_factory.mktemp("cache")
-    demo_manifest(cache)
+    # the processes of pytest-xdist share it: they have one folder above their own
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+    cache = shared / "cache" if shared else tmp_path_factory.mktemp("cache")
+    with FileLock(cache.with_suffix(".lock")):
+        demo_manifest(cache)
     return cache
