@@ -22,7 +22,8 @@ def config(file=None, flags=None, *settings):
 def test_defaults():
     made = config()
     assert made.model_dump() == {
-        "models": ["metadata"], "data": "demo", "columns": "", "split": "test", "perturb": ["none"], "out": None, "engine": "local",
+        "models": ["metadata"], "data": "demo", "columns": "", "split": "test", "perturb": ["none"], "out": None,
+            "engine": "local",
         "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
         "strict": False, "resamples": 1000, "interval": "bootstrap", "figures": True, "gallery": 4, "evidence": True,
         "audit": True, "max_pixels": 100_000_000, "options": {},
