@@ -1,13 +1,13 @@
-"""The nano moondream on all cores: one by one, in batches, in batches with several questions; ratios to one by one."""
+"""The nano moondream on all cores: one by one, in batches, in batches with several questions."""
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.measure import Ratio, alternating, times_as_fast
 from maibench.models.loading import load_detector
 from maibench.models.moondream.detector import Moondream
 
@@ -15,7 +15,7 @@ IMAGES, ROUNDS = 32, 5
 QUESTIONS = ["Is this image AI-generated?", "Is this image blurred?", "Is this image noisy?", "Is this image resized?"]
 
 
-def main() -> None:
+def main() -> list[Ratio]:
     """Rounds alternate among the ways, so that a noisy machine disturbs all alike."""
     detector = load_detector("moondream", adapter="none")
     assert isinstance(detector, Moondream)
@@ -28,17 +28,18 @@ def main() -> None:
         ],
         "a batch, four questions": lambda: detector.ask(images, QUESTIONS),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - started)
-    base = statistics.median(seconds["one by one"])
-    print("way                                               images/s   times one by one")
-    for name, times in seconds.items():
-        middle = statistics.median(times)
-        print(f"{name:48s} {IMAGES / middle:9.1f} {base / middle:18.2f}")
+    seconds = alternating(ways, ROUNDS)
+    speed = {name: IMAGES / statistics.median(times) for name, times in seconds.items()}
+    for name, found in speed.items():
+        print(f"{name:48s} {found:9.1f} images/s")
+    rows = []
+    for way, than, floor in (
+        ("a batch", "one by one", 0.95),
+        ("a batch, four questions", "one by one, four questions, each from the start", 3),
+    ):
+        figures = f"{speed[way]:.1f} against {speed[than]:.1f} images/s, nano, {IMAGES} images of one crop"
+        rows.append(Ratio(f"{way}, to {than}", times_as_fast(seconds, way, than), floor, figures))
+    return rows
 
 
 if __name__ == "__main__":

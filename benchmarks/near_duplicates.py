@@ -1,16 +1,17 @@
-"""Seconds and peak memory of the exact search for near-duplicates among 1,000,000 hashes, on one core."""
+"""The exact search for near-duplicates among 1,000,000 hashes on one core, against comparing all with all."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 
 import numpy as np
 
+from benchmarks.measure import Ratio, child
 from maibench.datasets.hamming import Hashes
 
 N, PLANTED, DISTANCE = 1_000_000, 1_000, 4
+ROWS = 100  # of comparing all with all, which are timed and scaled
 
 _MAKE = """
 import sys
@@ -18,12 +19,13 @@ import numpy as np
 from benchmarks import near_duplicates
 hashes, pairs = near_duplicates.planted(getattr(near_duplicates, sys.argv[2])(near_duplicates.N))
 np.savez(sys.argv[1], hashes=hashes, pairs=pairs)
+print("{}")
 """
-# Each in a process of its own, of a parent that stays small: a child's peak begins with its parent's.
 _SEARCH = """
-import resource, sys, time
+import json, sys, time
 import numpy as np
-from benchmarks.near_duplicates import DISTANCE
+from benchmarks.measure import own_peak_mb
+from benchmarks.near_duplicates import DISTANCE, PLANTED, ROWS
 from maibench.datasets.near import neighbours
 with np.load(sys.argv[1]) as read:
     hashes, pairs = read["hashes"], read["pairs"]
@@ -32,10 +34,15 @@ found, distances = neighbours(hashes, DISTANCE)
 seconds = time.perf_counter() - started
 n = len(hashes)
 there = np.isin(pairs[:, 0] * n + pairs[:, 1], found[:, 0] * n + found[:, 1])
-of_each = " ".join(f"{there[bits::DISTANCE + 2].sum()}" for bits in range(DISTANCE + 2))
+planted = [int(there[bits::DISTANCE + 2].sum()) for bits in range(DISTANCE + 2)]
 beyond = int((np.bitwise_count(hashes[found[:, 0]] ^ hashes[found[:, 1]]) > DISTANCE).sum())
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-print(f"{sys.argv[2]:12}{n:10,d}{len(found):12,d}   {of_each:32}{beyond:8d}{seconds:10.2f}{peak:10.2f}")
+peak = own_peak_mb() / 1024
+started = time.perf_counter()
+for row in range(ROWS):
+    np.flatnonzero(np.bitwise_count(hashes[row + 1 :] ^ hashes[row]) <= DISTANCE)
+brute = (time.perf_counter() - started) / ROWS * n / 2
+facts = {"pairs": len(found), "planted": planted, "beyond": beyond, "seconds": seconds, "brute": brute, "gb": peak}
+print(json.dumps(facts))
 """
 
 
@@ -69,14 +76,25 @@ def planted(hashes: Hashes) -> tuple[Hashes, np.ndarray]:
     return hashes, pairs
 
 
-def main() -> None:
-    planted_in = f"of {PLANTED:,} planted at 0 to {DISTANCE + 1} bits"
-    print(f"hashes           n       pairs   {planted_in}  beyond   seconds   peak GB")
+def main() -> list[Ratio]:
+    """Two kinds of hashes; of the planted pairs all within DISTANCE bits have to be found, none beyond."""
+    rows = []
     for kind in ("uniform", "crowded"):
         with tempfile.TemporaryDirectory() as folder:
             file = f"{folder}/hashes.npz"
-            for script in (_MAKE, _SEARCH):
-                subprocess.run([sys.executable, "-c", script, file, kind], check=True)
+            child([sys.executable, "-c", _MAKE, file, kind])
+            facts = child([sys.executable, "-c", _SEARCH, file, kind]).facts
+        planted, beyond = facts["planted"], facts["beyond"]
+        figures = f"{facts['seconds']:.1f} s, {facts['pairs']:,} pairs, {facts['gb']:.2f} GB at most"
+        print(f"{kind:8} {figures}; of {PLANTED:,} planted at 0 to {DISTANCE + 1} bits: {planted}; beyond: {beyond}")
+        all_with_all = f"{kind} hashes, to comparing all with all"
+        rows.append(Ratio(all_with_all, facts["brute"] / facts["seconds"], 50, figures))
+        share = sum(planted[:-1]) / (PLANTED * (DISTANCE + 1)) if beyond == 0 else 0.0
+        of = (
+            f"{sum(planted[:-1]):,} of {PLANTED * (DISTANCE + 1):,} up to {DISTANCE} bits apart, {beyond} further apart"
+        )
+        rows.append(Ratio(f"{kind} hashes, planted pairs found", share, 1, of))
+    return rows
 
 
 if __name__ == "__main__":

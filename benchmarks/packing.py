@@ -1,25 +1,37 @@
-"""Images a second of `maibench data pack` and of reading back, and the peak memory, as ratios to copying the files."""
+"""`maibench data pack` and reading back against copying and reading the files, and its memory as images grow."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchmarks.measure import Ratio, alternating, python, times_as_fast
 from maibench.datasets.packing.pack import Request, pack
 from maibench.datasets.readers import open_data
 
-COUNTS, SIDE, SHARD_MB = (2_000, 8_000), 256, 50
+COUNTS, SIDE, SHARD_MB, ROUNDS = (2_000, 8_000), 256, 50, 3
+LAYOUTS = ("parquet", "wds")
+
+_PACK = """
+import json, sys
+from pathlib import Path
+from benchmarks.measure import own_peak_mb
+from maibench.datasets.packing.pack import Request, pack
+imports = own_peak_mb()
+pack(Request(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
+print(json.dumps({"mb": own_peak_mb() - imports}))
+"""
 
 
 def make(folder: Path, count: int) -> None:
@@ -39,13 +51,6 @@ def make(folder: Path, count: int) -> None:
     frame.to_csv(folder / "manifest.csv", index=False)
 
 
-def seconds_of(work: object, *arguments: object) -> float:
-    """How long a call takes."""
-    started = time.perf_counter()
-    work(*arguments)  # type: ignore[operator]
-    return time.perf_counter() - started
-
-
 def read(source: str, shuffled: bool) -> None:
     """Read every image, in the list's order or in a random one."""
     manifest = open_data(source)
@@ -56,37 +61,55 @@ def read(source: str, shuffled: bool) -> None:
 
 def peak(source: Path, out: Path, layout: str) -> float:
     """Megabytes that packing takes in a process of its own, above what its imports do."""
-    lines = "import sys; from pathlib import Path; from maibench.datasets.packing.pack import Request, pack"
-    # not ru_maxrss, which a process inherits from the one that starts it
-    used = "int(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    script = (
-        f"{lines}; a = {used}; pack(Request(sys.argv[1], Path(sys.argv[2]), {layout!r}, {SHARD_MB})); print({used} - a)"
-    )
-    done = subprocess.run([sys.executable, "-c", script, source, out], capture_output=True, text=True, check=True)
-    return int(done.stdout) / 1024
+    return python(_PACK, source, out, layout, SHARD_MB).facts["mb"]
 
 
-def main() -> None:
-    print("images   way       packed/s   times copying   in order/s   random/s   peak MB")
+def main() -> list[Ratio]:
+    """Packing and reading alternate with copying and reading the files."""
+    rows, peaks = [], {}
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
             here = Path(name)
             make(here / "data", count)
             os.environ["MAIBENCH_CACHE"] = str(here / "cache")
-            read(str(here / "data"), False)  # the files are in the system's cache then, for all that follows
-            copied = min(seconds_of(shutil.copytree, here / "data", here / f"copy-{at}") for at in range(2))
-            print(f"{count:6,d}   {'copy':9s} {count / copied:8,.0f}   {1:13.2f}", end="")
-            print(f"   {count / seconds_of(read, str(here / 'data'), False):10,.0f}", end="")
-            print(f"   {count / seconds_of(read, str(here / 'data'), True):8,.0f}")
-            for layout in ("parquet", "wds"):
-                out = here / layout
-                packed = min(
-                    seconds_of(pack, Request(str(here / "data"), out, layout, SHARD_MB), True) for _ in range(2)
-                )
-                print(f"{count:6,d}   {layout:9s} {count / packed:8,.0f}   {packed / copied:13.2f}", end="")
-                print(f"   {count / seconds_of(read, str(out), False):10,.0f}", end="")
-                print(f"   {count / seconds_of(read, str(out), True):8,.0f}", end="")
-                print(f"   {peak(here / 'data', here / f'{layout}-peak', layout):7.0f}")
+            for layout in LAYOUTS:
+                peaks[layout, count] = peak(here / "data", here / f"{layout}-peak", layout)
+            if count == COUNTS[-1]:
+                rows += _speed(here, count)
+    for layout in LAYOUTS:
+        few, many = (peaks[layout, count] for count in COUNTS)
+        figures = f"{few:.0f} MB above the imports for {COUNTS[0]:,} images, {many:.0f} MB for {COUNTS[1]:,}"
+        rows.append(Ratio(f"{layout}, memory of packing, few images to many", few / many, 0.8, figures))
+    return rows
+
+
+def _speed(here: Path, count: int) -> list[Ratio]:
+    data, turn = here / "data", itertools.count()
+    ways: dict[str, Callable[[], object]] = {
+        "copy": lambda: shutil.copytree(data, here / f"copy-{next(turn)}"),
+        "parquet": lambda: pack(Request(str(data), here / f"parquet-{next(turn)}", "parquet", SHARD_MB), True),
+        "wds": lambda: pack(Request(str(data), here / f"wds-{next(turn)}", "wds", SHARD_MB), True),
+    }
+    packing = alternating(ways, ROUNDS)
+    rows = [
+        Ratio(
+            f"{layout}, packing to copying the files",
+            times_as_fast(packing, layout, "copy"),
+            0.4,
+            f"{count / min(packing[layout]):,.0f} against {count / min(packing['copy']):,.0f} images/s",
+        )
+        for layout in LAYOUTS
+    ]
+    sources = {"files": str(data)} | {
+        layout: str(next(path for path in here.glob(f"{layout}-[0-9]*"))) for layout in LAYOUTS
+    }
+    for order, shuffled in (("in order", False), ("at random", True)):
+        reading = alternating({way: partial(read, source, shuffled) for way, source in sources.items()}, ROUNDS)
+        for layout in LAYOUTS:
+            ratio = times_as_fast(reading, layout, "files")
+            speeds = f"{count / min(reading[layout]):,.0f} against {count / min(reading['files']):,.0f} images/s"
+            rows.append(Ratio(f"{layout}, read {order}, to single files", ratio, None, speeds))
+    return rows
 
 
 if __name__ == "__main__":

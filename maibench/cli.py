@@ -52,11 +52,22 @@ def compare(
     out: Annotated[
         str | None, typer.Option(help="The run's folder, not among the images. [results/<data>-<models>]")
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="local. [local]")] = None,
-    backend: Annotated[str | None, typer.Option(help="torch. [torch]")] = None,
+    engine: Annotated[str | None, typer.Option(help="local, or ray: on the machines of a cluster. [local]")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster, HOST:PORT. [RAY_ADDRESS, or one started here]")
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="What runs the networks: torch, torch-bf16, onnx, openvino, openvino-bf16; on a GPU also cudagraph, "
+            "cudagraph-bf16; auto: the fastest that computes what torch does. [torch]"
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [auto]")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a batch. [32]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that decode and preprocess. [one a core]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Cores that decode, preprocess and run networks. [all there are]")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="At most N images of a split, drawn at random, classes in their shares.")
     ] = None,
@@ -73,8 +84,8 @@ def compare(
 
         flags: dict[str, Any] = {
             "models": models, "data": data, "columns": columns, "split": split, "perturb": perturb, "out": out,
-            "engine": engine, "backend": backend, "device": device, "batch_size": batch_size, "workers": workers,
-            "limit": limit, "seed": seed, "strict": strict,
+            "engine": engine, "address": address, "backend": backend, "device": device, "batch_size": batch_size,
+            "workers": workers, "limit": limit, "seed": seed, "strict": strict,
         }  # fmt: skip
         settings = make_config(config, flags, set_ or [])
         from maibench.evaluation.compare import run_comparison

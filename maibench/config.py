@@ -20,6 +20,9 @@ TABLE_COLUMNS = (
 """What the main table can show, in the order that it has by itself."""
 
 
+OF_THE_HARNESS = ("backend", "device")
+"""Options of a detector that say how it is computed, not what: its class is not asked about them."""
+
 OF_THE_REPORT = ("resamples", "interval", "table")
 """Keys of RunConfig that say what the report makes of the predictions: `maibench report` takes others."""
 
@@ -71,7 +74,10 @@ class RunConfig(BaseModel):
     image). table: how the tables of the report look; figures: whether it has any; gallery: images of each kind in its
     gallery, 0 for none; evidence: whether with maps of what spoke for a detector's answer. audit: whether the files of
     the scored images are audited. max_pixels: larger images
-    become failed rows. workers: threads that decode and preprocess (None: one a core).
+    become failed rows. workers: threads that decode, preprocess and, on a CPU, run networks (None: one a core).
+    engine: "local" scores in this process; "ray" on the machines of a Ray cluster, at `address` (None: RAY_ADDRESS, or
+    one that is started here). backend: what runs the networks, one of `BACKENDS`; an option `backend` or `device` of a
+    detector is its own. predictions: a URL of fsspec's for the predictions, in place of the run's folder.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,8 +88,10 @@ class RunConfig(BaseModel):
     split: Literal["train", "validation", "test"] = "test"
     perturb: list[str] = ["none"]
     out: str | None = None
-    engine: Literal["local"] = "local"
-    backend: Literal["torch"] = "torch"
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    predictions: str | None = None
+    backend: str = "torch"
     device: str = "auto"
     batch_size: int = Field(32, ge=1)
     workers: int | None = Field(None, ge=1)
@@ -109,6 +117,7 @@ class RunConfig(BaseModel):
             "strict",
             "device",
             "engine",
+            "address",
             "backend",
             *OF_THE_REPORT,
             "figures",
@@ -116,7 +125,9 @@ class RunConfig(BaseModel):
             "evidence",
             "audit",
         }
-        return self.model_dump(mode="json", exclude=free)
+        values = self.model_dump(mode="json", exclude=free)
+        what = {label: {k: v for k, v in own.items() if k not in OF_THE_HARNESS} for label, own in self.options.items()}
+        return values | {"options": {label: own for label, own in what.items() if own}}
 
 
 def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,9 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     Raises DiskError, saying what to do, when the disk is full or the folder cannot be written; what stood there
     before stays.
     """
-    # the ending stays last: writers of pictures and tables go by it
-    part = file.with_name(f"{PART}{os.getpid()}-{file.name}")
+    # the ending stays last: writers of pictures and tables go by it; drawn, as processes of two machines may share a
+    # folder, and their numbers be the same
+    part = file.with_name(f"{PART}{secrets.token_hex(4)}-{file.name}")
     try:
         write(part)
         with open(part, "rb") as stream:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -59,6 +62,48 @@ class Slow(Brightness):
             Path(self.started).touch()
         time.sleep(self.seconds)
         return super().forward(batch)
+
+
+class Killed(Brightness):
+    """Brightness whose process is killed in its third batch, once: then there is the file `marker`."""
+
+    card = maibench.Card(name="killed")
+
+    def __init__(self, marker: str = "") -> None:
+        super().__init__()
+        self.marker, self.batches = marker, 0
+
+    def forward(self, batch: Tensor) -> Tensor:
+        self.batches += 1
+        if self.batches == 3 and not Path(self.marker).exists():
+            Path(self.marker).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(batch)
+
+
+class Homesick(Brightness):
+    """Brightness that can be read in the process that made it alone."""
+
+    card = maibench.Card(name="homesick")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = os.getpid()
+
+    def __setstate__(self, state: dict) -> None:
+        if state["home"] != os.getpid():
+            raise ImportError("No module named 'home'")
+        super().__setstate__(state)
+
+
+class Rooted(Brightness):
+    """Brightness that cannot be pickled."""
+
+    card = maibench.Card(name="rooted")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.root = threading.Lock()
 
 
 class Broken(Brightness):

@@ -69,8 +69,8 @@ def test_help_is_quick_to_import():
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
     for flag in (
-        "models", "data", "split", "perturb", "config", "set", "out", "engine", "backend", "device", "batch-size",
-        "workers", "limit", "seed", "strict", "fresh", "resume",
+        "models", "data", "split", "perturb", "config", "set", "out", "engine", "address", "backend", "device",
+        "batch-size", "workers", "limit", "seed", "strict", "fresh", "resume",
     ):  # fmt: skip
         assert f"--{flag}" in done.stdout
 

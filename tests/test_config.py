@@ -23,8 +23,8 @@ def test_defaults():
     made = config()
     assert made.model_dump() == {
         "models": ["metadata"], "data": "demo", "columns": "", "split": "test", "perturb": ["none"], "out": None,
-            "engine": "local",
-        "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
+            "engine": "local", "address": None, "predictions": None,
+            "backend": "torch", "device": "auto", "batch_size": 32, "workers": None, "limit": None, "seed": 0,
         "strict": False, "resamples": 1000, "interval": "bootstrap", "figures": True, "gallery": 4, "evidence": True,
         "audit": True, "max_pixels": 100_000_000, "options": {},
         "table": {
@@ -110,7 +110,7 @@ def test_unknown_key(yaml, key, hint):
         ("batch_size=0", r"batch_size: .*greater than or equal to 1 \(got 0\)"),
         ("batch_size=many", r"batch_size: .*\(got 'many'\)"),
         ("split=tset", r"split: .*'train', 'validation' or 'test' \(got 'tset'\)"),
-        ("engine=ray", "engine: .*'local'"),
+        ("engine=spark", "engine: .*'local' or 'ray'"),
         ("seed=-1", "seed: "),
         ("strict=perhaps", "strict: "),
         ("perturb=3", "perturb: .*list"),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from maibench.datasets.jpeg import decode_jpeg
 from maibench.errors import ImageError
 
 MAX_PIXELS = 100_000_000
@@ -38,7 +40,8 @@ class ImageFile:
     """What a file says of itself before its pixels are decoded.
 
     path: the row's key in its manifest. data: the file's bytes. format: Pillow's name ("JPEG"). width, height: as
-    stored, before EXIF orientation. image_id: sha256 of the bytes.
+    stored, before EXIF orientation. image_id: sha256 of the bytes. orientation: EXIF's, where it is all that decoding
+    needs to know beyond the size (a JPEG of grey or RGB); else None.
     """
 
     path: str
@@ -47,6 +50,7 @@ class ImageFile:
     width: int
     height: int
     image_id: str
+    orientation: int | None = None
 
 
 def parse_file(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> ImageFile:
@@ -64,7 +68,8 @@ def parse_file(path: str, data: bytes, max_pixels: int = MAX_PIXELS) -> ImageFil
                 f"{width} x {height} pixels are more than the limit of {max_pixels:,} (a decompression bomb?); "
                 "raise it with --set max_pixels=N"
             )
-        return ImageFile(path, data, image.format or "", width, height, hashlib.sha256(data).hexdigest())
+        image_id = hashlib.sha256(data).hexdigest()
+        return ImageFile(path, data, image.format or "", width, height, image_id, _known_orientation(image))
 
 
 def decode(data: bytes) -> Pixels:
@@ -72,16 +77,18 @@ def decode(data: bytes) -> Pixels:
 
     Raises ImageError when the data is cut short or broken.
     """
-    try:
-        with _open(data) as image:
-            image.load()
-            pixels = _to_rgb(_upright(image))
-    except ImageError:
-        raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
-        raise ImageError(f"cannot be decoded: {error}") from error
-    pixels.setflags(write=False)
-    return pixels
+    with _open(data) as image:
+        pixels = _fast(data, *image.size, _known_orientation(image))
+        return _with_pillow(image) if pixels is None else pixels
+
+
+def decode_file(file: ImageFile) -> Pixels:
+    """`decode` of the file's bytes, without reading its header again. Raises ImageError as it does."""
+    pixels = _fast(file.data, file.width, file.height, file.orientation)
+    if pixels is not None:
+        return pixels
+    with _open(file.data) as image:
+        return _with_pillow(image)
 
 
 def orientation(data: bytes) -> int:
@@ -99,6 +106,26 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError(f"cannot be decoded: {error}") from error
 
 
+def _fast(data: bytes, width: int, height: int, turned: int | None) -> Pixels | None:
+    pixels = None if turned is None else decode_jpeg(data, width, height)
+    return None if pixels is None else _read_only(np.ascontiguousarray(_TURNS[turned or 1](pixels)))
+
+
+def _with_pillow(image: Image.Image) -> Pixels:
+    try:
+        image.load()
+        return _read_only(_to_rgb(_upright(image)))
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        raise ImageError(f"cannot be decoded: {error}") from error
+
+
+def _read_only(pixels: Pixels) -> Pixels:
+    pixels.setflags(write=False)
+    return pixels
+
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -110,11 +137,29 @@ _UPRIGHT = {
 }
 """EXIF orientation -> what undoes it."""
 
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
+"""The same of an array."""
+
 
 def _upright(image: Image.Image) -> Image.Image:
     """ImageOps.exif_transpose, but a broken EXIF block costs no image (Pillow forgives it in JPEG alone)."""
     turned = _orientation(image)
     return image.transpose(_UPRIGHT[turned]) if turned in _UPRIGHT else image
+
+
+def _known_orientation(image: Image.Image) -> int | None:
+    """Of a JPEG of grey or RGB; not of others, which may have to be read to the end for it."""
+    plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+    return _orientation(image) if plain else None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -132,7 +177,7 @@ def _to_rgb(image: Image.Image) -> Pixels:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))  # converting would copy it
 
 
 def _deep_grey(image: Image.Image) -> Pixels:

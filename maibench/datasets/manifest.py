@@ -24,6 +24,8 @@ SPLITS = ("train", "validation", "test")
 AGGREGATES = ("all", "seen", "unseen")
 """What a report calls several generators together: no generator can be called so."""
 LOOKED_AT = 32
+HASHED = 100_000
+"""Rows that are hashed at a time."""
 _LISTED = ("path", "label", "generator", "source", "split", "image_id", "n_bytes")
 
 
@@ -91,14 +93,21 @@ class Manifest:
             check_inside(root, rows["path"], where)
         return cls(rows, root, name, images, state)
 
+    @property
+    def where(self) -> str:
+        """The folder that the data lies in, on this machine or elsewhere."""
+        return str(getattr(self.images, "root", self.root))
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of what is listed (not of where it lies, nor of the order of columns): 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for column in _LISTED:
             if column in self.rows:
-                hashes = pd.util.hash_array(self.rows[column].astype(str).to_numpy(dtype=object))
-                digest.update(column.encode() + b"\0" + hashes.tobytes())
+                digest.update(column.encode() + b"\0")
+                for start in range(0, len(self.rows), HASHED):  # as Python's own strings they take much memory
+                    values = self.rows[column].iloc[start : start + HASHED].astype(str).to_numpy(dtype=object)
+                    digest.update(pd.util.hash_array(values).tobytes())
         digest.update(self.state.encode())
         return digest.hexdigest()[:16]
 
@@ -127,10 +136,11 @@ class Manifest:
         """Raise MaibenchError where of some rows of the list not one of the first `LOOKED_AT` files is there: one that
         is missing is a failed row, all of them are a wrong folder."""
         paths = rows["path"].head(LOOKED_AT).tolist()
-        if paths and isinstance(self.images, FolderImages) and not self.images.any_there(paths):
+        any_there = getattr(self.images, "any_there", None)  # only where each image is a file of its own
+        if paths and any_there and not any_there(paths):
             raise MaibenchError(
-                f"{self.name}: none of the first {len(paths)} listed images is there ({paths[0]}, ...): is {self.root} "
-                "the right folder? Paths are relative to the folder that the manifest lies in"
+                f"{self.name}: none of the first {len(paths)} listed images is there ({paths[0]}, ...): is "
+                f"{self.where} the right folder? Paths are relative to the folder that the manifest lies in"
             )
 
     def split(self, name: str) -> pd.DataFrame:

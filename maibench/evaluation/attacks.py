@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from maibench.cores import one_core
 from maibench.datasets.attack_names import AttackName, parse_attack
 from maibench.errors import MaibenchError
 from maibench.models.base import Detector
@@ -65,9 +66,8 @@ class Attack:
         start = original
         if self.attack.method == "pgd":
             start = _random_between(low, high, f"{image_id}:{self.attack.request}")
-        torch.get_num_threads()  # which sets it, in a thread that is new to torch
         turn = _one_at_a_time if self.detector.device.type != "cpu" else nullcontext()
-        with turn, _thread_limits().limit(limits=1, user_api="openmp"):  # of this thread alone
+        with turn, one_core():
             attacked = method.generate(x=start, y=np.array([label], dtype=np.int64))
         # what the detector does not look at stays: the random start would be noise there
         attacked = np.where(method.estimator.looked_at, attacked, original)
@@ -123,7 +123,7 @@ def _check_art() -> None:
         raise MaibenchError(
             "attacks need the Adversarial Robustness Toolbox, which is not installed: pip install 'maibench[attack]'"
         )
-    _estimator_class(), _thread_limits()  # imported here, once, not by several threads
+    _estimator_class()  # imported here, once, not by several threads
 
 
 def _method(attack: AttackName, estimator: Any) -> Any:
@@ -153,13 +153,6 @@ def _random_between(low: NDArray[np.float32], high: NDArray[np.float32], key: st
 
 _one_at_a_time = threading.Lock()
 """On an accelerator several passes at once gain nothing, and may need more memory than it has."""
-
-
-@cache
-def _thread_limits() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shlex
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from maibench.config import RunConfig, label_specs
+from maibench.cores import cores
 from maibench.datasets.attack_names import is_attack
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import parse_perturbation
@@ -23,6 +23,7 @@ from maibench.datasets.suites import expand, named_suites
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.attacks import VERSION, Attack, art_version, make_attacks
 from maibench.evaluation.audit.comparison import audit_comparison
+from maibench.evaluation.detectors import Row, choose_backends, load_detectors, name_training_split
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
@@ -30,12 +31,12 @@ from maibench.evaluation.report import read_evaluated, write_report
 from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
 from maibench.evaluation.statistics.frames import Summary
-from maibench.evaluation.store import PredictionStore, remove_other_detectors
+from maibench.evaluation.store import KEPT_AT, check_predictions, open_store, remove_other_detectors
 from maibench.files import make_folder, remove_parts
+from maibench.memory import keep_freed_memory
+from maibench.models.backends.choose import Chosen
 from maibench.models.base import Detector
-from maibench.models.device import choose_device
-from maibench.models.loading import fingerprint, load_detector
-from maibench.models.registry import names
+from maibench.models.loading import fingerprint
 from maibench.progress import Progress
 
 
@@ -76,25 +77,29 @@ def run_comparison(
     progress = progress or Progress()
     started = time.time()
     specs = label_specs(config.models)
-    _check_options(config, specs)
-    detectors, specs = _load(config, specs)
-    manifest, plan = _open(config, detectors, progress)
+    rows = load_detectors(config, specs)
+    manifest, plan = _open(config, {label: row.detector for label, row in rows.items()}, progress)
     folder = Path(config.out) if config.out else default_folder(manifest, list(label_specs(config.models)))
     manifest.check_outside(folder)
     before = read_run(folder)
     check_same_request(folder, before, config.identity(), fresh)
-    for detector in detectors.values():
-        _name_training_split(detector, manifest)
+    for row in rows.values():
+        name_training_split(row.detector, manifest)
+    taken = {} if fresh else {entry["label"]: entry.get("backend", "") for entry in before.get("detectors", [])}
+    backends = choose_backends(config, rows, plan, taken, progress)
     make_folder(folder)
+    predictions = check_predictions(config.predictions, before) if config.predictions else None
     again = time.time_ns() if fresh else before.get("again", 0)
     entries = []
-    for label, detector in detectors.items():
-        code = fingerprint(detector)
-        store = PredictionStore(folder, label, _key(code, detector, plan, config, again))
-        entries.append(Entry(label, detector, store, specs[label], code))
+    for label, row in rows.items():
+        code = fingerprint(row.detector)
+        key = _key(code, row, backends[label], plan, config, again)
+        store = open_store(folder, predictions, label, key)
+        entries.append(Entry(label, row.detector, store, row.spec, code, row.device, backends[label]))
     _say_what_changed(entries, before, fresh, progress)
     record = _record(config, command, manifest, entries)
     record |= {"again": again, "started": before.get("started") or round(started)}
+    record |= {KEPT_AT: predictions} if predictions else {}
     write_run(folder, record)
     _fit(entries, manifest, plan, folder, config, progress)
     scored = _score(entries, plan, config, progress)
@@ -140,33 +145,6 @@ def _open(config: RunConfig, detectors: dict[str, Detector], progress: Progress)
     return manifest, make_plan(manifest, config.split, perturbations, config.batch_size, config.limit, config.seed)
 
 
-def _load(config: RunConfig, specs: dict[str, str]) -> tuple[dict[str, Detector], dict[str, str]]:
-    """The detectors and their SPECs, by the labels of their rows."""
-    device = choose_device(config.device)
-    detectors: dict[str, Detector] = {}
-    labelled: dict[str, str] = {}
-    for label, spec in specs.items():
-        detector = load_detector(spec, device=device, **config.options.get(label, {}))
-        try:
-            detector.check_ready()
-        except MaibenchError as error:
-            raise MaibenchError(f"{label}: {error}") from error
-        is_given = f"{label}={spec}" in {model.replace(" ", "") for model in config.models}
-        # a folder may be called like the model that it was made from
-        row = detector.row_name if detector.row_name and label in names() and not is_given else label
-        if row in detectors or (row != label and row in specs):
-            raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
-        detectors[row], labelled[row] = detector, spec
-    return detectors, labelled
-
-
-def _name_training_split(detector: Detector, manifest: Manifest) -> None:
-    """A fitted detector has seen the generators of the training split that it is fitted on."""
-    if detector.fitted:
-        generators = set(manifest.split("train")["generator"]) - {"real"}
-        detector.card = detector.card.updated(trained_on=sorted(generators))
-
-
 def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
     """Remove what this run has replaced, now that the new predictions are complete."""
     remove_parts(folder)
@@ -188,18 +166,6 @@ def _draw_gallery(
     make_gallery(folder, read_evaluated(folder), manifest, able, keys, each, maps, config.max_pixels, progress=progress)
 
 
-def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
-    for label, options in config.options.items():
-        if label not in specs:
-            called = [name for name, spec in specs.items() if spec == label]
-            hint = f"; '{label}' is called '{called[0]}' in this run" if called else ""
-            raise MaibenchError(
-                f"--set {label}.…: no detector is called '{label}' here; there are: {', '.join(specs)}{hint}"
-            )
-        if "device" in options:
-            raise MaibenchError(f"--set {label}.device=…: the device is chosen for all detectors: --device")
-
-
 def _perturbations(texts: list[str], detectors: dict[str, Detector]) -> list[Disturbance]:
     """What is done to every image: an attack that is asked for is made on each detector that can be attacked."""
     names = expand(texts)
@@ -210,7 +176,7 @@ def _perturbations(texts: list[str], detectors: dict[str, Detector]) -> list[Dis
     return disturbances
 
 
-def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: int) -> str:
+def _key(code: str, row: Row, backend: Chosen, plan: Plan, config: RunConfig, again: int) -> str:
     """Names one computation: the same key means the same predictions."""
     disturbances = plan.batches[0][1] if plan.batches else []
     perturbations = [p.name for p in disturbances]
@@ -218,9 +184,9 @@ def _key(code: str, detector: Detector, plan: Plan, config: RunConfig, again: in
     rows = hashlib.sha256(json.dumps([rows for rows, _ in plan.batches]).encode()).hexdigest()
     facts = [
         code,
-        config.backend,
-        _dtype(detector),
-        detector.device.type,
+        "torch" if backend.name == "torch" else [backend.name, backend.version],
+        _dtype(row.detector),
+        row.device,
         plan.manifest.fingerprint,
         perturbations,
         rows,
@@ -280,9 +246,10 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "spec": entry.spec,
         "key": entry.store.key,
         "fingerprint": entry.code,
-        "device": detector.device.type,
+        "device": entry.device,
         "dtype": _dtype(detector),
-        "backend": "torch",
+        "backend": entry.backend.name,
+        "backend_facts": entry.backend.facts | {"version": entry.backend.version},
         "parameters": detector.parameter_count(),
         "failure": entry.failure,
         "card": detector.card.model_dump(mode="json"),
@@ -299,7 +266,13 @@ def _fit(
             progress.say(f"{entry.label}: fitting on the training split")
             try:
                 fit_detector(
-                    entry.label, entry.detector, entry.code, manifest, folder, _workers(config), config.max_pixels
+                    entry.label,
+                    entry.detector,
+                    entry.code,
+                    manifest,
+                    folder,
+                    config.workers or cores(),
+                    config.max_pixels,
                 )
             except DiskError:
                 raise
@@ -311,13 +284,16 @@ def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progre
     """Score what is missing; returns how many batches were computed, summed over detectors."""
     before = _count(entries)
     with progress.running(plan.images):
-        score(plan, entries, _workers(config), config.max_pixels, progress.advance)
+        if config.engine == "ray":
+            from maibench.evaluation.ray_engine import score_on_ray
+
+            devices = {entry.label: entry.device for entry in entries}
+            score_on_ray(plan, entries, config.address, config.workers, config.max_pixels, progress, devices)
+        else:
+            keep_freed_memory()
+            score(plan, entries, config.workers or cores(), config.max_pixels, progress.advance)
     return _count(entries) - before
 
 
 def _count(entries: list[Entry]) -> int:
     return sum(part.last - part.first + 1 for entry in entries for part in entry.store.parts().values())
-
-
-def _workers(config: RunConfig) -> int:
-    return config.workers or os.cpu_count() or 1

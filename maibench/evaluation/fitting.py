@@ -11,7 +11,7 @@ import numpy as np
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import MaibenchError
-from maibench.evaluation.pipeline import Failure, Job, stream
+from maibench.evaluation.pipeline import Failure, Job, Workers, stream
 from maibench.files import make_folder, write_whole
 from maibench.models.base import Detector
 from maibench.models.weights import load_weights, save_weights
@@ -38,16 +38,14 @@ def fit_detector(
     features, labels = [], []
     none = Perturbation("none", ())
     records = rows.to_dict("records")
-    jobs = (
-        Job(start, records[start : start + _BATCH], [none], {label: detector})
-        for start in range(0, len(records), _BATCH)
-    )
-    for job, images in stream(manifest, jobs, workers, max_pixels):
-        for row, image in zip(job.rows, images, strict=True):
-            item = image.items.get((label, "none"))
-            if item is not None and not isinstance(item, Failure):
-                features.append(np.asarray(item))
-                labels.append(row["label"])
+    jobs = (Job(start, records[start : start + _BATCH], [none], [label]) for start in range(0, len(records), _BATCH))
+    with Workers(workers) as pool:
+        for job, images, _ in stream(manifest.images, jobs, {label: detector}, pool, max_pixels, lambda *_: None):
+            for row, image in zip(job.rows, images, strict=True):
+                item = image.result().items.get((label, "none"))
+                if item is not None and not isinstance(item, Failure):
+                    features.append(np.asarray(item))
+                    labels.append(row["label"])
     if not features:
         raise MaibenchError("no image of the training split could be read")
     try:

@@ -1,20 +1,21 @@
 """From a row of the manifest to what each detector's batch is made of: read, decode, disturb, preprocess; each image
-once, in worker threads, while the main thread runs the networks."""
+once, by worker threads that are one core each."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maibench.datasets.image import ImageFile, decode
-from maibench.datasets.manifest import Manifest
+from maibench.cores import stay_on_one_core
+from maibench.datasets.image import ImageFile, decode, parse_file
+from maibench.datasets.images import Images
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
 from maibench.evaluation.attacks import Attack
@@ -27,20 +28,23 @@ Disturbance = Perturbation | Attack
 """What is done to the pixels before a detector sees them."""
 
 AHEAD = 2
-"""Pieces of batches that are prepared while one is scored."""
+"""Pieces of batches that are under way behind the one that is waited for, at least; more where there are many workers
+for small batches."""
 INPUTS = 8
 """Inputs of an image that a piece holds at most, over perturbations and detectors; with AHEAD it bounds the memory."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One batch, or a piece of it: rows at fixed places of the plan, what is done to them, and the detectors (by label)
-    that have not scored it yet. is_last: whether it is the batch's last piece."""
+    """One batch, or a piece of it: rows at fixed places of the plan, what is done to them, and the labels of the
+    detectors that have not scored it yet. is_last: whether it is the batch's last piece."""
 
     index: int
     rows: Sequence[Row]
     perturbations: Sequence[Disturbance]
-    detectors: dict[str, Detector]
+    labels: Sequence[str]
     is_last: bool = True
 
 
@@ -57,8 +61,8 @@ class Loaded:
 @dataclass
 class Prepared:
     """One image, ready for every detector of a piece of a batch. error: why it could not be read at all. items: by
-    (label, perturbation's name), a preprocess result, or the reason in words why there is none. seconds: spent in each
-    detector's preprocess."""
+    (label, perturbation's name), a preprocess result, or the reason in words why there is none. seconds: that a core
+    spent in each detector's preprocess."""
 
     image_id: str
     error: str = ""
@@ -75,31 +79,31 @@ def applies(detector: Detector, perturbation: Disturbance) -> bool:
     return detector.reads == "pixels" or perturbation.name == "none"
 
 
-def load(manifest: Manifest, row: Row, max_pixels: int) -> Loaded:
+def load(images: Images, row: Row, max_pixels: int) -> Loaded:
     """Read and decode one image; what fails is told, never raised."""
     try:
-        file = manifest.read(row["path"], max_pixels)
+        file = parse_file(row["path"], images.read(row["path"]), max_pixels)
         return Loaded(file.image_id, file, decode(file.data))
     except ImageError as error:
         listed = row.get("image_id")  # NaN where the list leaves it empty
         return Loaded(listed if isinstance(listed, str) else "", error=str(error))
 
 
-def prepare(image: Loaded, row: Row, job: Job) -> Prepared:
-    """Disturb and preprocess one image for every detector of the job; what fails is told, never raised."""
+def prepare(image: Loaded, row: Row, job: Job, detectors: Mapping[str, Detector]) -> Prepared:
+    """Disturb and preprocess one image for every detector (by label) of the job; what fails is told, never raised."""
     prepared = Prepared(image.image_id, image.error)
     if image.file is None or image.pixels is None:
         return prepared
     for perturbation in job.perturbations:
-        readers = {label: detector for label, detector in job.detectors.items() if applies(detector, perturbation)}
+        readers = {label: detectors[label] for label in job.labels if applies(detectors[label], perturbation)}
         if not readers:  # an attack may take longer than all the rest
             continue
         disturbed = _disturb(perturbation, image.pixels, image.image_id, row)
         for label, detector in readers.items():
-            started = time.perf_counter()
+            started = time.thread_time()
             given = disturbed if detector.reads == "pixels" else image.file
             prepared.items[label, perturbation.name] = _preprocess(detector, given)
-            prepared.seconds[label] = prepared.seconds.get(label, 0.0) + time.perf_counter() - started
+            prepared.seconds[label] = prepared.seconds.get(label, 0.0) + time.thread_time() - started
     return prepared
 
 
@@ -127,38 +131,55 @@ def _preprocess(detector: Detector, image: Any) -> Any:
         return Failure(f"preprocess raised {type(error).__name__}: {error}")
 
 
+class Workers(ThreadPoolExecutor):
+    """Threads that are one core each: what they compute in torch runs on that core alone, so that results do not depend
+    on how many there are. Leaving the `with` takes back what none of them has begun, and does not wait."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, thread_name_prefix="worker", initializer=stay_on_one_core)
+        self.count = count
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(wait=False, cancel_futures=True)
+
+
 def stream(
-    manifest: Manifest, jobs: Iterator[Job], workers: int, max_pixels: int
-) -> Iterator[tuple[Job, list[Prepared]]]:
-    """Yield each job with its prepared images, in order, while the next ones are being prepared. A job of many
-    perturbations comes in pieces, one after the other, each a job of some of them; its images are decoded once."""
-    waiting: deque[tuple[Job, list[Future[Prepared]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="prepare") as pool:
-        try:
-            for job in jobs:
-                # what waits for an image in the pool stands behind it in the queue, so that it never waits in vain
-                manifest.images.expect([row["path"] for row in job.rows])
-                images = [pool.submit(load, manifest, row, max_pixels) for row in job.rows]
-                for piece in _pieces(job):
-                    rows = zip(images, job.rows, strict=True)
-                    waiting.append((piece, [pool.submit(_prepare, image, row, piece) for image, row in rows]))
-                    if len(waiting) > AHEAD:
-                        ready, futures = waiting.popleft()
-                        yield ready, [future.result() for future in futures]
-                del images
-            while waiting:
-                ready, futures = waiting.popleft()
-                yield ready, [future.result() for future in futures]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    images: Images,
+    jobs: Iterable[Job],
+    detectors: Mapping[str, Detector],
+    pool: Workers,
+    max_pixels: int,
+    follow: Callable[[Job, list[Future[Prepared]]], T],
+) -> Iterator[tuple[Job, list[Future[Prepared]], T]]:
+    """Yield each job with its images, in order, while the next ones are being prepared. A job of many perturbations
+    comes in pieces, one after the other, each a job of some of them; its images are decoded once.
+
+    follow: told of a piece as soon as its images are under way, so that it can put more work behind them in the pool;
+    what it returns comes with the piece.
+    """
+    waiting: deque[tuple[Job, list[Future[Prepared]], T]] = deque()
+    for job in jobs:
+        # what waits for an image in the pool stands behind it in the queue, so that it never waits in vain
+        images.expect([row["path"] for row in job.rows])
+        loaded = [pool.submit(load, images, row, max_pixels) for row in job.rows]
+        ahead = max(AHEAD, -(-4 * pool.count // max(1, len(job.rows))))
+        for piece in _pieces(job):
+            rows = zip(loaded, job.rows, strict=True)
+            prepared = [pool.submit(_prepare, image, row, piece, detectors) for image, row in rows]
+            waiting.append((piece, prepared, follow(piece, prepared)))
+            while len(waiting) > ahead:
+                yield waiting.popleft()
+        del loaded
+    while waiting:
+        yield waiting.popleft()
 
 
 def _pieces(job: Job) -> Iterator[Job]:
-    step = max(1, INPUTS // len(job.detectors))
+    step = max(1, INPUTS // len(job.labels))
     for start in range(0, len(job.perturbations), step):
         end = start + step
         yield replace(job, perturbations=job.perturbations[start:end], is_last=end >= len(job.perturbations))
 
 
-def _prepare(image: Future[Loaded], row: Row, job: Job) -> Prepared:
-    return prepare(image.result(), row, job)
+def _prepare(image: Future[Loaded], row: Row, job: Job, detectors: Mapping[str, Detector]) -> Prepared:
+    return prepare(image.result(), row, job, detectors)

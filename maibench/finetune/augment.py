@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,18 @@ from maibench.finetune.samples import Sample
 Pixels = NDArray[np.uint8]
 
 
-def augment(samples: list[Sample], crop: int, settings: Augmentation, seed: tuple[int, ...]) -> list[Pixels]:
+def augment(
+    samples: list[Sample],
+    crop: int,
+    settings: Augmentation,
+    seed: tuple[int, ...],
+    places: Sequence[int] | None = None,
+) -> list[Pixels]:
     """uint8 crops of `crop` x `crop` pixels (smaller where the image is), one a sample. What is drawn depends on `seed`
     and a sample's pair alone, or on its place where it has none; so both sides of a pair are cut, resized and
-    compressed alike."""
+    compressed alike. places: those of the samples in the batch that they are a part of; 0, 1, ... by default."""
     crops = []
-    for place, sample in enumerate(samples):
+    for place, sample in zip(range(len(samples)) if places is None else places, samples, strict=True):
         own = (sample.pair + 1, 0) if sample.pair >= 0 else (0, place)
         crops.append(_augment(sample, crop, settings, np.random.default_rng([*seed, *own])))
     return crops

@@ -22,14 +22,29 @@ AHEAD = 2
 
 class Batches:
     """The batches of one process. Each depends on the seed and on its place in the training alone (step, part,
-    process), so that a training that was stopped goes on with the same ones, whatever number of threads draws them."""
+    process), so that a training that was stopped goes on with the same ones, whatever number of threads draws them.
 
-    def __init__(self, source: SampleSource, recipe: Recipe, detector: Detector, process: int, workers: int) -> None:
+    What the processes draw for a step and part is together what one process draws with as many times the batch size:
+    each takes every so manieth couple of a real and a synthetic image, both sides of a pair with it.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        recipe: Recipe,
+        detector: Detector,
+        process: int,
+        workers: int,
+        processes: int = 1,
+    ) -> None:
         self.source = source
         self.recipe = recipe
         self.detector = detector
-        self.process = process
         self.workers = workers
+        size = recipe.batch_size
+        self._together = size * processes
+        couples = sorted(range(self._together), key=lambda place: (place // 2 % processes, place))
+        self._places = couples[process * size : (process + 1) * size]
 
     def between(self, first: int, last: int) -> Generator[tuple[Any, Tensor]]:
         """(batch, labels) of every part of the steps from `first` to `last`, in order.
@@ -55,9 +70,9 @@ class Batches:
 
     def draw(self, step: int, part: int) -> tuple[Any, Tensor]:
         """(batch, labels) of one place of the training."""
-        place = (self.recipe.seed, step, part, self.process)
-        rng = np.random.default_rng(place)
-        samples = self.source.draw(self.recipe.batch_size, self.recipe.pairs, rng)
-        crops = augment(samples, self.recipe.draw_crop(rng), self.recipe.augmentation, place)
+        seed = (self.recipe.seed, step, part, 0)
+        rng = np.random.default_rng(seed)
+        samples = self.source.draw(self._together, self.recipe.pairs, rng, self._places)
+        crops = augment(samples, self.recipe.draw_crop(rng), self.recipe.augmentation, seed, self._places)
         batch = self.detector.collate([self.detector.preprocess(crop) for crop in crops])
         return batch, torch.tensor([float(sample.label) for sample in samples])

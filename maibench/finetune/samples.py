@@ -125,24 +125,28 @@ class SampleSource:
             f"of {len(self._real.names)} collections of photographs, {len(self.pairs)} pairs{left_out}"
         )
 
-    def draw(self, size: int, share_of_pairs: float, rng: np.random.Generator) -> list[Sample]:
+    def draw(
+        self, size: int, share_of_pairs: float, rng: np.random.Generator, places: Sequence[int] | None = None
+    ) -> list[Sample]:
         """`size` samples, half of them real: pairs first (a photograph and one of its reconstructions), then single
         images, real ones from a collection and synthetic ones from a generator that is drawn by the root of its size.
+        Every second one is real. places: those of them that are wanted; the others are drawn, but not read.
 
         Raises ImageError, with the file's name, for an image that was not kept and cannot be read.
         """
         count = round(size * share_of_pairs / 2) if self.pairs else 0
         if not self.singles:
             count = -(-size // 2)
-        samples: list[Sample] = []
+        drawn: list[tuple[int, int, int]] = []
         for pair in range(count):
             real, synthetic = self.pairs[rng.integers(len(self.pairs))]
-            samples.append(Sample(self._pixels(real), 0, pair))
-            samples.append(Sample(self._pixels(synthetic[rng.integers(len(synthetic))]), 1, pair))
+            drawn.append((real, 0, pair))
+            drawn.append((synthetic[rng.integers(len(synthetic))], 1, pair))
         for number in range(size - 2 * count):
             urn = self._synthetic if number % 2 else self._real
-            samples.append(Sample(self._pixels(urn.draw(rng)), number % 2, -1))
-        return samples[:size]
+            drawn.append((urn.draw(rng), number % 2, -1))
+        wanted = [drawn[place] for place in (range(size) if places is None else places)]
+        return [Sample(self._pixels(index), label, pair) for index, label, pair in wanted]
 
     def _add(
         self, manifest: Manifest, rows: list[dict[str, Any]], smallest: int, workers: int, memory: int

@@ -4,15 +4,15 @@ anywhere, and gone on with."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
-import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
@@ -25,12 +25,14 @@ from maibench.finetune.batches import Batches
 from maibench.finetune.checkpoint import Checkpoint
 from maibench.finetune.curve import append_curve, plot_curve
 from maibench.finetune.export import Origin, export
+from maibench.finetune.processes import check_alike, connect, cores, on_this_machine, spreads_weights, together
 from maibench.finetune.recipe import Recipe
-from maibench.finetune.samples import Pictures, SampleSource, check_classes
+from maibench.finetune.samples import MEMORY, Pictures, SampleSource, check_classes
 from maibench.finetune.schedule import warm_cosine
+from maibench.finetune.sharding import gather, own_piece
 from maibench.finetune.validation import Validation
 from maibench.models.base import Detector
-from maibench.models.device import choose_device, to_device
+from maibench.models.device import to_device
 from maibench.models.loading import build, load_detector
 from maibench.models.registry import detector_class
 from maibench.models.weights import load_weights
@@ -39,14 +41,19 @@ from maibench.progress import Progress
 NORMALISING = 64
 """Batches that batch normalisation is estimated on for averaged weights; with 16 the validation AUC still moves by 0.01
 from one draw to another."""
+REDRAWN = 60.0
+"""Seconds after which a learning curve is drawn anew; at the end it is drawn in any case."""
 
 
 class Objective(nn.Module):
-    """A detector's loss as a forward pass, which is what data parallelism wraps."""
+    """A detector's loss as a forward pass, which is what data parallelism wraps; where weights are spread over
+    processes, each layer that a library says not to split is put together by itself."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
+        layers = {name for module in detector.modules() for name in getattr(module, "_no_split_modules", None) or ()}
+        self._no_split_modules = sorted(layers & {type(module).__name__ for module in detector.modules()})
 
     def forward(self, batch: Any, labels: Tensor) -> Tensor:
         return self.detector.loss(batch, labels)
@@ -65,44 +72,66 @@ def train(
     card.json, README.md, curve.csv and curve.png.
 
     The weights with the best mean AUC over the validation splits are kept. The same call goes on from the last
-    checkpoint and ends in the same weights, bit for bit, on the same machine and number of threads. workers: threads
-    that prepare batches; one a core, but one, where there is none given. pictures: decoded images that the
-    next training of this process may want again. Raises MaibenchError for data without both
-    classes or a validation split, for another recipe's checkpoint, for a loss that is not a number, and for an image
-    that cannot be read any more; the last checkpoint is kept.
+    checkpoint and ends in the same weights, bit for bit, on the same machine and number of threads. Several processes,
+    launched by torchrun or accelerate, train as one with as many times the batch; the first of them validates and
+    writes. workers: threads that prepare batches; one a core, but one, where there is none given. pictures: decoded
+    images that the next training of this process may want again. Raises MaibenchError for data without both classes or
+    a validation split, for the checkpoint of another recipe or number of processes, for a loss that is not a number,
+    for an image that cannot be read any more, and where another process has ended; the last checkpoint is kept.
     """
-    progress = progress or Progress()
-    workers = workers or max(1, _cores() - 1)
     make_folder(out)
-    accelerator = _accelerator(recipe, out, device)
-    if not accelerator.is_main_process:
+    accelerator = connect(recipe, out, device)
+    with together(out):
+        _train(accelerator, recipe, manifests, out, progress or Progress(), workers, pictures)
+        accelerator.end_training()
+    return out
+
+
+def _train(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    manifests: list[Manifest],
+    out: Path,
+    progress: Progress,
+    workers: int | None,
+    pictures: Pictures | None,
+) -> None:
+    workers = workers or max(1, cores() - 1)
+    is_main = accelerator.is_main_process
+    if not is_main:
         progress = Progress()
     torch.manual_seed(recipe.seed)
     detector = make_detector(recipe, str(accelerator.device))
     check_classes(manifests, [*recipe.exclude, *recipe.hold_out])
-    validation = Validation(manifests, detector, recipe.exclude, recipe.hold_out, recipe.validation_images, workers)
+    left_out = (recipe.exclude, recipe.hold_out)
+    validation = Validation(manifests, detector, *left_out, recipe.validation_images, workers) if is_main else None
     progress.say("reading the training images")
-    source = SampleSource(manifests, recipe.exclude, recipe.hold_out, recipe.smallest_image, workers, pictures=pictures)
+    memory = MEMORY // on_this_machine()
+    source = SampleSource(manifests, *left_out, recipe.smallest_image, workers, memory, pictures)
     progress.say(source.described())
     if bool(recipe.pairs) != bool(source.pairs) and source.singles:
         progress.say(
             "there are no pairs to draw" if recipe.pairs else "pairs is 0 in the recipe: none of them is drawn"
         )
-    batches = Batches(source, recipe, detector, accelerator.process_index, workers)
-    steps = recipe.count_steps(source.per_epoch, accelerator.num_processes)
+    processes = accelerator.num_processes
+    batches = Batches(source, recipe, detector, accelerator.process_index, workers, processes)
+    steps = recipe.count_steps(source.per_epoch, processes)
+    # what is validated and kept: the detector, or where each process will have a piece of it alone, a copy of it
+    kept = detector if not spreads_weights(accelerator) else copy.deepcopy(detector) if is_main else None
+    objective, optimiser = accelerator.prepare(Objective(detector), make_optimiser(recipe, detector))
     average = WeightAverage(detector, recipe.averaging, recipe.anchor)
-    optimiser = make_optimiser(recipe, detector)
-    checkpoint = Checkpoint(out / "checkpoint.pt", recipe, manifests)
+    checkpoint = Checkpoint(out / "checkpoint.pt", recipe, manifests, processes, writes=is_main)
     state = checkpoint.load(detector, average, optimiser)
-    if accelerator.is_main_process:
+    check_alike(state, checkpoint.file)
+    if is_main:
         remove_parts(out, below=False)
         if not state["step"]:
             (out / "curve.csv").unlink(missing_ok=True)
-    objective, optimiser = accelerator.prepare(Objective(detector), optimiser)
     origin = Origin(recipe, source, manifests)
     if _has_stalled(state, recipe):
         steps = state["step"]
 
+    drawn = time.monotonic()
     upcoming = batches.between(state["step"] + 1, steps)
     with progress.running(steps, state["step"]), contextlib.closing(upcoming):
         for step in range(state["step"] + 1, steps + 1):
@@ -120,58 +149,28 @@ def train(
                         accelerator.clip_grad_norm_(objective.parameters(), recipe.clip)
                     optimiser.step()
                     optimiser.zero_grad()
-                state["loss"] += (0.02 / recipe.accumulate) * (_finite(loss, step, out) - state["loss"])
+                mean = accelerator.reduce(loss.detach(), "mean")
+                state["loss"] += (0.02 / recipe.accumulate) * (_finite(mean, step, out) - state["loss"])
             average.update()
             progress.advance(1, _note(state))
             if step % recipe.validate_every == 0 or step == steps:
                 _check_weights(detector, step, out)
                 state["step"] = step
-                if accelerator.is_main_process:
-                    with average.in_place():
-                        told = _validate(detector, validation, batches, state, out, origin)
-                    progress.say(f"step {step} of {steps}: {told}")
-                    checkpoint.save(state, detector, average, optimiser)
+                with average.in_place():
+                    gather(detector, kept)
+                    if kept and validation:
+                        told = _validate(kept, validation, batches, state, out, origin)
+                        progress.say(f"step {step} of {steps}: {told}")
+                        is_last = step == steps or _has_stalled({**state, "step": step}, recipe)
+                        if is_last or time.monotonic() - drawn > REDRAWN:
+                            plot_curve(out / "curve.csv", out / "curve.png")
+                            drawn = time.monotonic()
+                checkpoint.save(state, detector, average, optimiser)
                 state.update(broadcast_object_list([state])[0])
                 accelerator.log({"loss": state["loss"], "auc": state["auc"]}, step=step)
                 if _has_stalled(state, recipe):
                     progress.say(f"no better validation AUC for {step - state['best_step']} steps: stopped early")
                     break
-    accelerator.end_training()
-    return out
-
-
-def _cores() -> int:
-    # which cores this process may use is known on Linux alone
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _accelerator(recipe: Recipe, out: Path, device: str) -> Accelerator:
-    if choose_device(device) not in ("cpu", "cuda"):
-        raise MaibenchError(
-            f"--device {device}: a training takes auto, cpu or cuda; CUDA_VISIBLE_DEVICES chooses among GPUs"
-        )
-    # an earlier training of this process may have had another precision; the processes themselves stay connected
-    AcceleratorState._reset_state()
-    try:
-        accelerator = Accelerator(
-            cpu=device == "cpu",
-            mixed_precision="bf16" if recipe.precision == "bf16" else "no",
-            gradient_accumulation_steps=recipe.accumulate,
-            log_with="tensorboard" if recipe.tensorboard else None,
-            project_dir=str(out),
-        )
-        if recipe.tensorboard:
-            if not accelerator.log_with:
-                raise MaibenchError("tensorboard: true needs a package: pip install tensorboard")
-            accelerator.init_trackers("tensorboard", {"recipe": recipe.model_dump_json(exclude_defaults=True)})
-    except (ImportError, ValueError) as error:
-        raise MaibenchError(f"training cannot begin: {error}") from error
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    if launched != accelerator.num_processes:
-        raise MaibenchError(
-            f"{launched} processes were launched, but would train each for itself: on processors they need --device cpu"
-        )
-    return accelerator
 
 
 def make_detector(recipe: Recipe, device: str) -> Detector:
@@ -234,7 +233,7 @@ def _finite(loss: Tensor, step: int, out: Path) -> float:
 def _check_weights(detector: Detector, step: int, out: Path) -> None:
     """Raise MaibenchError for weights that no checkpoint should hold: the loss can be finite, its gradient not."""
     for name, parameter in detector.named_parameters():
-        if parameter.requires_grad and not parameter.isfinite().all():
+        if parameter.requires_grad and not own_piece(parameter).isfinite().all():
             raise MaibenchError(f"the weights '{name}' are not finite after step {step}; {_last_kept(out)}")
 
 
@@ -257,7 +256,6 @@ def _validate(
     scores = validation.scores(detector)
     state["auc"] = scores["auc"]
     append_curve(out / "curve.csv", {"step": state["step"], "loss": state["loss"], **scores})
-    plot_curve(out / "curve.csv", out / "curve.png")
     if scores["auc"] > state["best"]:
         state["best"], state["best_step"] = scores["auc"], state["step"]
         try:

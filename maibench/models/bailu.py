@@ -7,7 +7,7 @@ number, but no architecture; this one is our own. It is built for channels-last 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -22,8 +22,6 @@ from maibench.models.pixels import normalise, normalise_tensor
 
 TILE = 256
 SMALLEST = 64
-CPU_CHUNK = 4
-"""Images that a CPU core takes at a time: their activations stay in its cache, which is 1.5 times as fast as 32."""
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 Input = Literal["residual", "rgb", "both"]
@@ -34,6 +32,9 @@ class ConvNorm(nn.Module):
 
     residual: how many of the filters, the first ones, are held to a sum of zero in every colour, so that they see
     differences between neighbours and never the colour itself (the constrained layer of Bayar & Stamm, 2016).
+
+    What is folded is kept until a tensor that it is made of changes (by torch's own count of changes, which writing to
+    `.data` escapes) or the mode does.
     """
 
     def __init__(self, before: int, after: int, kernel: int = 3, stride: int = 1, residual: int = 0) -> None:
@@ -41,6 +42,7 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(after)
         self.residual = residual
+        self._folded: tuple[list[int], Tensor, Tensor] | None = None
 
     def _kernel(self) -> Tensor:
         weight = self.conv.weight
@@ -54,11 +56,39 @@ class ConvNorm(nn.Module):
         stride, padding = self.conv.stride, self.conv.padding
         if self.training:
             return self.norm(F.conv2d(x, self._kernel(), None, stride, padding))
+        return F.conv2d(x, *self._kept(), stride, padding)
+
+    def train(self, mode: bool = True) -> Self:
+        self._folded = None
+        return super().train(mode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_folded": None}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self._folded = None  # moved, or of another type
+        return super()._apply(fn, recurse)
+
+    def _kept(self) -> tuple[Tensor, Tensor]:
+        """`_fold`, computed anew only where it has to be."""
+        norm = self.norm
+        statistics = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        sources = (self.conv.weight, norm.weight, norm.bias, *statistics)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(t.is_inference() for t in sources):
+            return self._fold()
+        stamp = [number for t in sources for number in (t.data_ptr(), t._version)]
+        kept = self._folded  # read once: another thread may set it
+        if kept is None or kept[0] != stamp:
+            kept = self._folded = (stamp, *self._fold())
+        return kept[1], kept[2]
+
+    def _fold(self) -> tuple[Tensor, Tensor]:
+        """The kernel and the bias of the convolution that does both."""
         norm = self.norm
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         scale = norm.weight * (variance + norm.eps).rsqrt()
         kernel = (self._kernel() * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, kernel, norm.bias - mean * scale, stride, padding)
+        return kernel, norm.bias - mean * scale
 
 
 class Residual(nn.Module):
@@ -81,6 +111,8 @@ class Bailu(Detector):
     the first filters are high-pass (all, none, half); tiles: how many 256 x 256 tiles of a large image are read.
     """
 
+    concurrent: ClassVar[bool] = True
+    cpu_chunk: ClassVar[int | None] = 8  # 1.5 times as fast as 32
     card = Card(
         name="bailu",
         summary="constrained high-pass CNN at native resolution",
@@ -144,20 +176,19 @@ class Bailu(Detector):
     def forward(self, batch: Tensor | Sequence[Tensor]) -> Tensor:
         """(n, 3, h, w), or a list of n images as `preprocess` returns them -> (n,) logits."""
         if isinstance(batch, Tensor):
-            return self._logits(batch)
+            return self.run(batch)
         tiles = [item if item.dim() == 4 else item[None] for item in batch]
         logits: list[Tensor] = [tiles[0].new_empty(0)] * len(tiles)
         for shape in dict.fromkeys(tile.shape[1:] for tile in tiles):
             members = [index for index, tile in enumerate(tiles) if tile.shape[1:] == shape]
-            scored = self._logits(torch.cat([tiles[index] for index in members]))
+            scored = self.run(torch.cat([tiles[index] for index in members]))
             parts = scored.split([len(tiles[index]) for index in members])
             for index, part in zip(members, parts, strict=True):
                 logits[index] = part.mean()
         return torch.stack(logits)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and not self.training and len(x) > CPU_CHUNK:
-            return torch.cat([self._logits(part) for part in x.split(CPU_CHUNK)])
+    def tensor_logits(self, x: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n,) logits, at once."""
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.down(self.stem(x).relu_()).relu_()
         first = self.stage1(x).relu_()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, cast
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from maibench.errors import MaibenchError
 from maibench.models.card import Card
+from maibench.models.device import in_chunks
 
 
 class Detector(nn.Module, ModelHubMixin):
@@ -28,7 +29,9 @@ class Detector(nn.Module, ModelHubMixin):
     `ImageFile`: path, bytes, format, size). fitted: True where `fit` has to be called on a training split first.
     built_from, built_with: the SPEC and the options that `load_detector` built it from, defaults included. loads:
     options that only say which tensors the constructor loads and where to, kept apart as `loaded_with`; a class that
-    names "weights" among them loads its own.
+    names "weights" among them loads its own. concurrent: True where `answer` changes nothing of `self`, so that several
+    threads may call it at once. cpu_chunk: how many stacked images a CPU core takes at a time (None: all of them), so
+    that what it computes on the way stays in its cache. compiled: what a backend made of `tensor_logits`.
     """
 
     card: Card
@@ -38,6 +41,9 @@ class Detector(nn.Module, ModelHubMixin):
     built_from: str = ""
     built_with: Mapping[str, Any] = MappingProxyType({})
     loaded_with: Mapping[str, Any] = MappingProxyType({})
+    concurrent: ClassVar[bool] = False
+    cpu_chunk: ClassVar[int | None] = None
+    compiled: Callable[[Tensor], Tensor] | None = None
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """One image -> what one row of a batch is made of. Runs in worker threads: it must not change `self`.
@@ -71,10 +77,30 @@ class Detector(nn.Module, ModelHubMixin):
         """A batch of n images -> (n,) logits."""
         raise NotImplementedError(f"{type(self).__name__}.forward")
 
+    def tensor_logits(self, x: Tensor) -> Tensor:
+        """n images of one size, stacked -> (n,) logits: what a backend compiles.
+
+        Override where `forward` does more, such as grouping images by size; it then calls `run`.
+        """
+        return self(x)
+
+    def run(self, x: Tensor) -> Tensor:
+        """`tensor_logits` by the backend that was chosen; by torch where none was, and where gradients are wanted."""
+        if self.compiled is None or torch.is_grad_enabled():
+            return self.run_in_torch(x)
+        return self.compiled(x)
+
+    def run_in_torch(self, x: Tensor) -> Tensor:
+        """`tensor_logits` in torch, on a CPU `cpu_chunk` images at a time."""
+        if self.cpu_chunk is None or self.training or x.device.type != "cpu":
+            return self.tensor_logits(x)
+        return in_chunks(self.tensor_logits, x, self.cpu_chunk)
+
     def answer(self, batch: Any) -> tuple[Tensor, Tensor]:
         """A batch of n images -> (n,) logits and (n,) bool, which of them are `unsure`: scored, but with little mass on
         yes and no. Override where a detector can tell."""
-        logits = self(batch)
+        is_plain = isinstance(batch, Tensor) and type(self).tensor_logits is Detector.tensor_logits
+        logits = self.run(batch) if is_plain else self(batch)
         return logits, torch.zeros(logits.shape, dtype=torch.bool, device=logits.device)
 
     def loss(self, batch: Any, labels: Tensor) -> Tensor:
@@ -174,6 +200,10 @@ class Detector(nn.Module, ModelHubMixin):
     def row_name(self) -> str:
         """What its row is called where the request gives no label; "" for the name that it was asked for by."""
         return ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: all but what a backend compiled, which belongs to one process."""
+        return {name: value for name, value in self.__dict__.items() if name != "compiled"}
 
     @property
     def device(self) -> torch.device:

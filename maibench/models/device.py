@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from maibench.errors import MaibenchError
+from maibench.models.transfer import send
 
 
 def choose_device(name: str) -> str:
@@ -28,12 +31,11 @@ def choose_device(name: str) -> str:
     return name
 
 
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, size: int) -> Tensor:
+    """`function` of (n, ...), called for at most `size` rows at a time."""
+    return function(x) if len(x) <= size else torch.cat([function(part) for part in x.split(size)])
+
+
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Move a batch (a tensor, or a list, tuple or dict of them) to a device."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
+    """Move a batch (a tensor, or a list, tuple or dict of them) to a device; see `send`, which does not wait."""
+    return send(batch, device).receive()

@@ -27,7 +27,7 @@ def list_models(pattern: str) -> RenderableType:
     table = Table("name", "parameters", "weights", "trained on", "reported", "what it is", box=None, pad_edge=False)
     for name in matching:
         try:
-            card, parameters, weights = _facts(name)
+            card, parameters, weights = _in_short(name)
         except MaibenchError as error:  # somebody else's detector: it must not hide the others
             table.add_row(escape(name), "–", "–", "–", "–", escape(str(error)))
             continue
@@ -47,12 +47,16 @@ def show_card(spec: str, settings: dict[str, Any] | None = None) -> RenderableTy
     from rich.table import Table
     from rich.text import Text
 
+    from maibench.models.backends.backend import installed, takes_backends
+
     facts: dict[str, str] = {}
     if spec in names() and not settings and "weights" not in detector_class(spec).loads:
-        card, options = _facts(spec)[0], options_of(detector_class(spec))
+        cls = detector_class(spec)
+        card, options = _facts(spec)[0], options_of(cls)
     else:
         detector = load_detector(spec, **(settings or {}))
-        card, options, facts = detector.card, options_of(type(detector)), detector.facts()
+        cls = type(detector)
+        card, options, facts = detector.card, options_of(cls), detector.facts()
     table = Table(show_header=False, box=None, pad_edge=False)
     for fact, value in card.model_dump(exclude_defaults=True).items():
         if isinstance(value, dict):
@@ -62,10 +66,18 @@ def show_card(spec: str, settings: dict[str, Any] | None = None) -> RenderableTy
         table.add_row(fact, Text(str(value)))
     for fact, told in facts.items():
         table.add_row(fact, Text(told))
+    if takes_backends(cls):
+        table.add_row("backends", f"{', '.join(installed())} (installed here; --set LABEL.backend=NAME or auto)")
     for name, parameter in options.items():
         default = "" if parameter.default is inspect.Parameter.empty else f" (default {parameter.default})"
         table.add_row("option", Text(f"{name}{default}"))
     return table
+
+
+def _in_short(name: str) -> tuple[Card, str, str]:
+    """`_facts`, but a detector that can be one of many networks is not made: the default one's size says nothing."""
+    cls = detector_class(name)
+    return (cls.card, "–", "none") if "pretrained" in cls.loads else _facts(name)
 
 
 def _facts(name: str) -> tuple[Card, str, str]:

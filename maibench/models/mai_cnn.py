@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ class MaiCnn(Detector):
     40,000 -> 120 -> 30 -> 1; 4,827,365 parameters. Pooling before the ReLU gives what pooling after it gives, for a
     quarter of the work."""
 
+    concurrent: ClassVar[bool] = True
+    cpu_chunk: ClassVar[int | None] = 8
     card = Card(
         name="mai_cnn",
         summary="three conv-pool stages and three linear layers",
@@ -55,4 +58,8 @@ class MaiCnn(Detector):
 
     def forward(self, batch: Tensor) -> Tensor:
         """(n, 3, 200, 200) -> (n,) logits."""
-        return self.head(self.features(batch.contiguous(memory_format=torch.channels_last))).squeeze(1)
+        return self.run(batch)
+
+    def tensor_logits(self, x: Tensor) -> Tensor:
+        """(n, 3, 200, 200) -> (n,) logits, at once."""
+        return self.head(self.features(x.contiguous(memory_format=torch.channels_last))).squeeze(1)

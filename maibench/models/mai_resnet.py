@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -39,6 +41,7 @@ class MaiResnet(Detector):
     3, without normalisation or ReLU; max-pool 3/2; 3, 4, 6 and 3 basic blocks of 64 to 512 channels with biases in
     every convolution; average-pool 3; 2,048 -> 1. Its quirks are kept: they are its architecture."""
 
+    concurrent: ClassVar[bool] = True
     card = Card(
         name="mai_resnet",
         summary="3/4/6/3 residual blocks in the shape of ResNet-34",

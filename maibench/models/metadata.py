@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Metadata(Detector):
 
     reads = "file"
     fitted = True
+    concurrent: ClassVar[bool] = True
     card = Card(
         name="metadata",
         summary="what the file says, never its pixels",

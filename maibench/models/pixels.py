@@ -46,9 +46,10 @@ def tensor_crop(pixels: Tensor, size: int) -> Tensor:
 
 
 def normalise_tensor(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
-    """`normalise` in torch: float (..., 3, height, width) in [0, 255] -> the same shape, to float32's precision."""
-    scale = torch.tensor(std, dtype=pixels.dtype, device=pixels.device).mul(255)[:, None, None]
-    shift = torch.tensor(mean, dtype=pixels.dtype, device=pixels.device)[:, None, None] * 255 / scale
+    """`normalise` in torch: float (..., 3, height, width) in [0, 255] -> the same shape; of float32 the same bits."""
+    deviation = torch.tensor(std, dtype=pixels.dtype)
+    shift = torch.tensor(mean, dtype=pixels.dtype) / deviation
+    scale, shift = (each[:, None, None].to(pixels.device) for each in (deviation * 255, shift))
     return pixels / scale - shift
 
 

@@ -30,6 +30,7 @@ class TimmDetector(Detector):
     """
 
     loads: ClassVar[tuple[str, ...]] = ("pretrained",)
+    concurrent: ClassVar[bool] = True
     network: Any  # what timm's networks have in common is more than nn.Module
     card = Card(
         name="timm",

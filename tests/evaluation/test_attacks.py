@@ -322,8 +322,8 @@ class TestInARun:
         row = manifest.rows.to_dict("records")[0]
         perturbations = _perturbations(["attack:fgsm:2"], {"it": Counting((70, 80))})
         for name, expected in (("metadata", 0), (f"{dummies}:Brightness", 1)):
-            image = load(manifest, row, 10**8)
-            prepared = prepare(image, row, Job(0, [row], perturbations, {"x": load_detector(name)}))
+            image = load(manifest.images, row, 10**8)
+            prepared = prepare(image, row, Job(0, [row], perturbations, ["x"]), {"x": load_detector(name)})
             assert not prepared.error
             assert len(calls) == expected
 

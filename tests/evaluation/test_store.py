@@ -1,17 +1,25 @@
 """Predictions on disk: parts that are whole or absent, and files that somebody else wrote."""
 
+import json
+import multiprocessing
 import os
+import pickle
+import uuid
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from maibench.errors import MaibenchError
+from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.store import (
     COLUMNS,
+    SCHEMA,
     PredictionStore,
+    check_predictions,
     images_per_second,
+    open_store,
     read_note,
     read_predictions,
     remove_other_detectors,
@@ -35,6 +43,133 @@ def store(tmp_path):
     return PredictionStore(tmp_path, "a", "key")
 
 
+@pytest.fixture(params=["folder", "path", "file", "memory"])
+def predictions(request, tmp_path):
+    """Where a run at `tmp_path` keeps its predictions, as its run.json says; None: in its own folder."""
+    if request.param == "folder":
+        return None
+    name = f"kept {uuid.uuid4().hex}"
+    where = {"path": str(tmp_path / name), "file": f"file://{tmp_path}/{name}", "memory": f"memory://{name}"}
+    (tmp_path / "run.json").write_text(json.dumps({"predictions": where[request.param]}))
+    return where[request.param]
+
+
+def test_they_can_be_anywhere(tmp_path, predictions):
+    keys = {"b/c": "key", "a": "key"}
+    for label in keys:
+        store = open_store(tmp_path, predictions, label, "key")
+        assert store.done() == set()
+        store.write(rows(["2", "3"], label), 1, 1, 0.5)
+        store.write(rows(["0", "1"], label), 0, 0, 0.5)
+        assert store.done() == {0, 1}
+        assert list(store.parts()) == ["part-0000000-0000000.parquet", "part-0000001-0000001.parquet"]
+    read = read_predictions(tmp_path, keys)
+    assert (read["detector"] + read["path"]).tolist() == ["b/c0", "b/c1", "b/c2", "b/c3", "a0", "a1", "a2", "a3"]
+    assert set(read_predictions(tmp_path)["detector"]) == {"a", "b/c"}
+    assert images_per_second(tmp_path, keys) == {"b/c": 4.0, "a": 4.0}
+    other = open_store(tmp_path, predictions, "a", "other")
+    other.write(rows(["9"]), 0, 0, 0.5)
+    assert store.done() == {1}  # its name is that of the first part
+    other.sweep()
+    assert read_predictions(tmp_path, {"a": "other"})["path"].tolist() == ["9"]
+    remove_other_detectors(tmp_path, ["a"])
+    assert read_predictions(tmp_path)["detector"].tolist() == ["a"]
+
+
+def _batches(*numbers):
+    """Rows of batches of two images under two perturbations."""
+    images = [f"{number}{image}" for number in numbers for image in "ab"]
+    return pd.concat([rows(images[at : at + 2]).assign(perturbation=name)
+                      for at in range(0, len(images), 2) for name in ("none", "jpeg:75")])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [(0, 2), (1, 3)],
+        [(0, 3), (1, 2)],
+        [(0, 1), (0, 3)],
+        [(0, 1), (1, 2), (1, 3), (2, 2)],
+        [(0, 2), (1, 3), (3, 3)],  # the cut part takes the name of another
+        [(3, 3), (2, 2), (1, 1), (0, 0), (0, 3)],
+    ],
+)
+def test_a_batch_in_two_parts_counts_once(store, tmp_path, parts):
+    for first, last in parts:
+        store.write(_batches(*range(first, last + 1)), first, last, 0.25 * (last + 1 - first))
+    expected = _batches(0, 1, 2, 3)
+    pairs = list(zip(expected["path"], expected["perturbation"], strict=True))
+    for _ in range(2):
+        read = read_predictions(tmp_path, {"a": "key"})
+        assert list(zip(read["path"], read["perturbation"], strict=True)) == pairs
+        assert read_predictions(tmp_path).equals(read)
+        assert store.done() == {0, 1, 2, 3}
+        assert images_per_second(tmp_path, {"a": "key"}) == {"a": 16.0}
+        store.sweep()
+    held = [batch for part in store.parts().values() for batch in range(part.first, part.last + 1)]
+    assert sorted(held) == [0, 1, 2, 3]
+
+
+def test_batches_without_rows(store):
+    store.write(_batches(0).iloc[:0], 0, 1, 0.0)  # a detector that reads files, where all is disturbed
+    store.write(_batches(0).iloc[:0], 1, 2, 0.0)
+    store.sweep()
+    assert store.done() == {0, 1, 2}
+
+
+def test_a_table_is_written_as_a_frame_is(store):
+    frame = rows(["0", "1"], status="failed")
+    store.write(frame, 0, 0, 0.5)
+    store.write(pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False), 1, 1, 0.5)
+    first, second = (pq.read_table(file) for file in sorted(store.place.root.iterdir()))
+    assert first.equals(second)
+    assert [part.rows for part in store.parts().values()] == [0, 0]
+
+
+def _write_elsewhere(pickled, folder):
+    os.chdir(folder)
+    pickle.loads(pickled).write(rows(["1"]), 1, 1, 0.5)
+
+
+def test_another_process_writes_to_the_same_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = PredictionStore(tmp_path.relative_to(tmp_path), "a", "key")
+    store.write(rows(["0"]), 0, 0, 0.5)
+    assert store.done() == {0}
+    (tmp_path / "there").mkdir()
+    worker = multiprocessing.get_context("spawn").Process(
+        target=_write_elsewhere, args=(pickle.dumps(store), tmp_path / "there")
+    )
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0
+    assert store.done() == {0, 1}
+
+
+def test_a_part_that_is_written_again_is_read_again(store):
+    store.write(rows(["0"]), 0, 0, 0.5)
+    assert store.parts()["part-0000000-0000000.parquet"].seconds == 0.5
+    PredictionStore(store.place.root.parent.parent, "a", "key").write(rows(["0"]), 0, 0, 0.75)
+    assert store.parts()["part-0000000-0000000.parquet"].seconds == 0.75
+
+
+def test_a_place_is_checked(tmp_path):
+    where = f"memory://{uuid.uuid4().hex}"
+    assert check_predictions(where + "/", {}) == where
+    assert check_predictions(str(tmp_path / "new" / "place"), {}) == str(tmp_path / "new" / "place")
+    open_store(tmp_path, where, "a", "key").write(rows(["0"]), 0, 0, 0.5)
+    assert check_predictions(where, {"predictions": where}) == where
+    with pytest.raises(MaibenchError, match=r"holds the predictions of another run.*choose another place"):
+        check_predictions(where, {})
+    with pytest.raises(MaibenchError, match=r"s3://x: Install s3fs"):
+        check_predictions("s3://x", {})
+    with pytest.raises(MaibenchError, match=r"nothing can be written to a web server"):
+        check_predictions("http://localhost/x", {})
+    (tmp_path / "file").touch()
+    with pytest.raises(DiskError, match=r"cannot be written"):
+        check_predictions(str(tmp_path / "file" / "x"), {})
+
+
 def test_what_is_written_is_read(store, tmp_path):
     store.write(rows(["2", "3"], status="failed"), 1, 1, 0.5)
     store.write(rows(["0", "1"]), 0, 0, 0.5)
@@ -51,7 +186,7 @@ def test_what_is_written_is_read(store, tmp_path):
 
 def test_a_part_is_plain_parquet(store):
     store.write(rows(["0"]), 0, 0, 0.5)
-    (file,) = store.folder.iterdir()
+    (file,) = store.place.root.iterdir()
     assert pd.read_parquet(file)["path"].tolist() == ["0"]
     types = {field.name: str(field.type) for field in pq.read_schema(file)}
     assert {name for name, kind in types.items() if kind == "string"} == set(COLUMNS) - {"label", "logit", "score"}
@@ -73,12 +208,12 @@ def test_sweep_removes_what_is_left_over(store, tmp_path):
     PredictionStore(tmp_path, "a", "other key").write(rows(["1"]), 5, 5, 0.5)
     store.write(rows(["0"]), 0, 0, 0.5)
     store.sweep()
-    assert [file.name for file in store.folder.iterdir()] == ["part-0000000-0000000.parquet"]
+    assert [file.name for file in store.place.root.iterdir()] == ["part-0000000-0000000.parquet"]
 
 
 def test_half_written_files_are_not_read_and_are_removed(store, tmp_path):
     store.write(rows(["0"]), 0, 0, 0.5)
-    for half in (store.folder / ".part-1-part-0000001-0000001.parquet", tmp_path / ".part-1-metrics.csv"):
+    for half in (store.place.root / ".part-1-part-0000001-0000001.parquet", tmp_path / ".part-1-metrics.csv"):
         half.write_bytes(b"half")
     assert store.done() == {0}
     assert len(read_predictions(tmp_path)) == 1
@@ -107,7 +242,7 @@ def test_order_of_detectors_is_that_of_the_request(tmp_path):
 def test_any_label_is_a_folder_of_its_own(tmp_path, label):
     store = PredictionStore(tmp_path, label, "key")
     store.write(rows(["0"], label), 0, 0, 0.5)
-    assert store.folder.parent == tmp_path / "predictions"
+    assert store.place.root.parent == tmp_path / "predictions"
     assert [path.name for path in tmp_path.iterdir()] == ["predictions"]
     assert read_predictions(tmp_path, {label: "key"})["detector"].tolist() == [label]
 
@@ -167,7 +302,7 @@ def test_not_parquet(tmp_path, data):
 
 def test_damaged_part_is_not_done(store):
     store.write(rows(["0"]), 0, 0, 0.5)
-    (file,) = store.folder.iterdir()
+    (file,) = store.place.root.iterdir()
     file.write_bytes(file.read_bytes()[:-20])
     assert store.done() == set()
 

@@ -13,6 +13,7 @@ import pytest
 
 from maibench.finetune.recipe import Recipe
 
+WORDS = ("<|endoftext|>", "<|1|>", "<|2|>", "<|3|>", "Is", "this", "image", "AI-generated?", "Yes", "No", "[UNK]")
 ENTRY_POINTS = "[maibench.detectors]\ntiny = tiny_detector:Tiny\ntiny_breaking = tiny_detector:Breaking\n"
 
 
@@ -29,6 +30,38 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     yield {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[2])])}
     sys.path.remove(str(folder))
     sys.modules.pop("tiny_detector", None)
+
+
+@pytest.fixture(scope="session")
+def tiny_moondream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random moondream 2 with a tokenizer of whole words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from maibench.models.moondream.config import MoondreamConfig
+    from maibench.models.moondream.model import MoondreamModel
+    from maibench.models.moondream.tensors import save_folder
+
+    torch.manual_seed(3)
+    settings = MoondreamConfig.model_validate(
+        {
+            "text": {"dim": 32, "ff_dim": 48, "n_layers": 2, "vocab_size": 16, "n_heads": 2, "n_kv_heads": 2},
+            "vision": {
+                "enc_dim": 16, "enc_ff_dim": 24, "enc_n_layers": 1, "enc_n_heads": 2, "proj_inner_dim": 24,
+                "proj_out_dim": 32,
+            },
+            "tokenizer": {"templates": {"query": {"prefix": [1, 2], "suffix": [3]}}},
+        }
+    )  # fmt: skip
+    model = MoondreamModel(settings)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.3)
+    folder = tmp_path_factory.mktemp("weights")
+    save_folder(model, folder)
+    tokenizer = Tokenizer(models.WordLevel({word: token for token, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -30,13 +30,14 @@ def detector() -> Bailu:
 
 @pytest.fixture
 def batches(file, detector, tiny_recipe):
-    """batches(workers=1, process=0, memory=..., **recipe) -> Batches of crops that were treated in every way."""
+    """batches(workers=1, process=0, processes=1, memory=..., **recipe) -> Batches of crops that were treated in every
+    way."""
 
-    def make(workers: int = 1, process: int = 0, memory: int = 2**30, **changes: object) -> Batches:
+    def make(workers: int = 1, process: int = 0, processes: int = 1, memory: int = 2**30, **changes: object) -> Batches:
         treated = {"jpeg": 0.5, "resize": 0.5, "colour": 0.5, "noise": 0.5, "rotate": True}
         settings = tiny_recipe(accumulate=2, augmentation=treated, **changes)
         source = SampleSource([read_manifest(file)], smallest=settings.smallest_image, memory=memory)
-        return Batches(source, settings, detector, process, workers)
+        return Batches(source, settings, detector, process, workers, processes)
 
     return make
 
@@ -61,8 +62,26 @@ def test_a_place_has_one_batch_whoever_draws_it_and_wherever_one_starts(batches)
 
 
 def test_steps_parts_processes_and_seeds_differ(batches):
-    drawn = [*batches().between(1, 3), *batches(process=1).between(1, 3), *batches(seed=1).between(1, 3)]
+    several = [batches(process=process, processes=2) for process in (0, 1)] + [batches(seed=1)]
+    drawn = [batch for each in several for batch in each.between(1, 3)]
     assert len({images.numpy().tobytes() for images, _ in drawn}) == 3 * 3 * 2
+
+
+@pytest.mark.parametrize(("processes", "size"), [(2, 4), (3, 2), (2, 5)])
+def test_processes_draw_together_what_one_draws_with_as_many_times_the_batch(batches, processes: int, size: int):
+    for step, part in ((1, 0), (2, 1)):
+        whole, labels = batches(batch_size=size * processes).draw(step, part)
+        shares = [batches(process=p, processes=processes, batch_size=size).draw(step, part) for p in range(processes)]
+        assert [len(images) for images, _ in shares] == [size] * processes
+        expected = sorted((image.numpy().tobytes(), label) for image, label in zip(whole, labels.tolist(), strict=True))
+        found = [
+            (image.numpy().tobytes(), label)
+            for images, own in shares
+            for image, label in zip(images, own.tolist(), strict=True)
+        ]
+        assert sorted(found) == expected
+        if size % 2 == 0:
+            assert all(own.mean() == 0.5 for _, own in shares)
 
 
 def test_every_batch_is_half_real_and_of_the_recipes_size(batches):

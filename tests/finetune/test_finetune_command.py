@@ -36,6 +36,11 @@ ACCELERATE = (
     "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1",
     "--mixed_precision", "no", "--dynamo_backend", "no",
 )  # fmt: skip
+DDP = Path(__file__).parents[2] / "configs" / "accelerate" / "ddp.yaml"
+LAUNCHERS = (
+    ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+    ("-m", "accelerate.commands.launch", "--config_file", str(DDP)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +150,11 @@ def test_killed_and_interrupted_it_ends_in_the_same_folder_bit_for_bit(begin, wr
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_processes_train_one_network_on_batches_of_their_own(begin, write, data: Path, tmp_path: Path):
+@pytest.mark.parametrize("launcher", LAUNCHERS, ids=["torchrun", "accelerate"])
+def test_two_processes_train_one_network_on_shares_of_a_batch(begin, write, data: Path, tmp_path: Path, launcher):
     """The mean of both gradients makes each step, as plain torch does it with the batches of both in one."""
     file = write(epochs=None, steps=6, accumulate=2, validate_every=3)
-    process = begin(file, tmp_path / "out", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    process = begin(file, tmp_path / "out", *launcher)
     _, stderr = process.communicate(timeout=280)
     assert process.returncode == 0, stderr
     assert pd.read_csv(tmp_path / "out" / "curve.csv")["step"].tolist() == [3, 6]
@@ -160,7 +166,7 @@ def test_two_processes_train_one_network_on_batches_of_their_own(begin, write, d
     optimiser = trainer.make_optimiser(recipe, detector)
     for step in range(1, 7):
         drawn = [
-            Batches(source, recipe, detector, process, 1).draw(step, part) for process in (0, 1) for part in (0, 1)
+            Batches(source, recipe, detector, process, 1, 2).draw(step, part) for process in (0, 1) for part in (0, 1)
         ]
         images, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         optimiser.param_groups[0]["lr"] = recipe.lr * warm_cosine(step, 6, 1)

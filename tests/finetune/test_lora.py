@@ -11,7 +11,6 @@ import torch
 from peft import PeftModel
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from maibench import load_detector
 from maibench.datasets.readers import read_manifest
@@ -22,37 +21,12 @@ from maibench.finetune.checkpoint import Checkpoint
 from maibench.finetune.recipe import Recipe, read_recipe
 from maibench.finetune.samples import SampleSource
 from maibench.finetune.validation import read_validation
-from maibench.models.moondream.config import MoondreamConfig
-from maibench.models.moondream.model import MoondreamModel
-from maibench.models.moondream.tensors import save_folder
 from maibench.models.weights import sha256
-
-WORDS = ("<|endoftext|>", "<|1|>", "<|2|>", "<|3|>", "Is", "this", "image", "AI-generated?", "Yes", "No", "[UNK]")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A tiny random moondream 2 with a tokenizer of whole words."""
-    torch.manual_seed(3)
-    settings = MoondreamConfig.model_validate(
-        {
-            "text": {"dim": 32, "ff_dim": 48, "n_layers": 2, "vocab_size": 16, "n_heads": 2, "n_kv_heads": 2},
-            "vision": {
-                "enc_dim": 16, "enc_ff_dim": 24, "enc_n_layers": 1, "enc_n_heads": 2, "proj_inner_dim": 24,
-                "proj_out_dim": 32,
-            },
-            "tokenizer": {"templates": {"query": {"prefix": [1, 2], "suffix": [3]}}},
-        }
-    )  # fmt: skip
-    model = MoondreamModel(settings)
-    for parameter in model.parameters():
-        parameter.data.normal_(0, 0.3)
-    folder = tmp_path_factory.mktemp("weights")
-    save_folder(model, folder)
-    tokenizer = Tokenizer(models.WordLevel({word: token for token, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder
+def weights(tiny_moondream) -> Path:
+    return tiny_moondream
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from pathlib import Path
@@ -335,7 +334,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(manifes
 def test_an_image_that_vanishes_stops_and_once_it_is_back_the_same_weights_come_out(
     data_set, tiny_recipe, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr(trainer, "SampleSource", functools.partial(SampleSource, memory=0))  # read whenever drawn
+    monkeypatch.setattr(trainer, "MEMORY", 0)  # read whenever drawn
     manifest = read_manifest(data_set(tmp_path / "data", splits=("train", "validation")))
     recipe = tiny_recipe(steps=24)
     whole = trainer.train(recipe, [manifest], tmp_path / "whole")
@@ -436,9 +435,15 @@ def test_devices_that_are_not_there_are_refused(manifest, tiny_recipe, tmp_path:
     if not torch.cuda.is_available():
         with pytest.raises(MaibenchError, match="no CUDA device"):
             trainer.train(tiny_recipe(), [manifest], tmp_path, device="cuda")
-        monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun sets it; each would train for itself
-        with pytest.raises(MaibenchError, match=r"2 processes were launched.*--device cpu"):
+        monkeypatch.setenv("WORLD_SIZE", "2")  # without what else torchrun sets
+        with pytest.raises(MaibenchError, match=r"training cannot begin: .*MASTER_ADDR"):
             trainer.train(tiny_recipe(), [manifest], tmp_path)
+
+
+def test_spreading_weights_without_gpus_is_refused(manifest, tiny_recipe, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")  # as accelerate launch with fsdp.yaml sets it
+    with pytest.raises(MaibenchError, match="FSDP needs several processes with a GPU each"):
+        trainer.train(tiny_recipe(), [manifest], tmp_path, device="cpu")
 
 
 def test_without_a_count_of_its_own_cores_it_trains_too(manifest, tiny_recipe, tmp_path: Path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -30,18 +32,20 @@ class Tiny(maibench.Detector):
 
 
 class Breaking(Tiny):
-    """Tiny whose `what` ("loss", or "gradient" alone) is not a number when the loss is asked for the `at`-th time."""
+    """Tiny whose `what` ("loss", or "gradient" alone) is not a number when the loss is asked for the `at`-th time;
+    process: in this one of several processes alone."""
 
     card = maibench.Card(name="tiny_breaking")
 
-    def __init__(self, what: str = "loss", at: int = 1) -> None:
+    def __init__(self, what: str = "loss", at: int = 1, process: int = 0) -> None:
         super().__init__()
         self.what, self.at, self.asked = what, at, 0
+        self.is_here = int(os.environ.get("RANK", 0)) == process
 
     def loss(self, batch: Tensor, labels: Tensor) -> Tensor:
         self.asked += 1
         loss = super().loss(batch, labels)
-        if self.asked == self.at:
+        if self.asked == self.at and self.is_here:
             zero = self.linear.weight.sum() * 0
             loss = loss + (zero / 0 if self.what == "loss" else zero.sqrt())
         return loss

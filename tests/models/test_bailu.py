@@ -1,5 +1,8 @@
 """bailu: its size, what it reads of an image of any size, and that its shortcuts change nothing."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -177,3 +180,81 @@ def test_gradients_reach_every_parameter(texture):
     batch = torch.stack([network.preprocess(texture((80, 70), seed)) for seed in range(3)])
     F.binary_cross_entropy_with_logits(network(batch), torch.tensor([0.0, 1.0, 1.0])).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def kept(network):
+    """The folded kernels that are kept, of all layers that have some."""
+    return [layer._folded for layer in network.modules() if isinstance(layer, ConvNorm) and layer._folded]
+
+
+class TestKeptKernels:
+    """What is folded once and kept is what would be folded now."""
+
+    @pytest.fixture
+    def layer(self):
+        torch.manual_seed(8)
+        return used(ConvNorm(3, 5, residual=2)).eval()
+
+    @pytest.fixture
+    def x(self):
+        torch.manual_seed(9)
+        return torch.rand(2, 3, 12, 12)
+
+    def test_bit_for_bit_with_and_without(self, network, texture):
+        x = torch.stack([network.preprocess(texture((80, 70), seed)) for seed in range(3)])
+        folded_anew = network(x).detach()  # gradients are wanted: nothing is kept
+        with torch.inference_mode():
+            first, second = network(x), network(x)
+        assert len(kept(network)) == 9
+        assert torch.equal(first, second)
+        assert torch.equal(first, folded_anew)
+
+    @pytest.mark.parametrize(
+        "part", ["conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"]
+    )
+    def test_a_change_in_place_is_seen(self, layer, x, part):
+        with torch.no_grad():
+            before = layer(x)
+            layer.get_parameter(part).add_(0.1) if "running" not in part else layer.get_buffer(part).add_(0.1)
+            after = layer(x)
+        assert not torch.equal(after, before)
+        assert torch.equal(after, layer(x).detach())
+
+    def test_other_weights_and_another_type_are_seen(self, layer, x):
+        torch.manual_seed(10)
+        other = used(ConvNorm(3, 5, residual=2)).eval()
+        with torch.no_grad():
+            layer(x)
+            layer.load_state_dict(other.state_dict())
+            assert torch.equal(layer(x), other(x))
+            layer.load_state_dict({name: 2 * value for name, value in other.state_dict().items()}, assign=True)
+            assert not torch.equal(layer(x), other(x))
+            assert layer.double()(x.double()).dtype == torch.float64
+
+    def test_training_goes_on_from_the_weights(self, layer, x):
+        with torch.no_grad():
+            before = layer(x)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        layer.train()(x).square().mean().backward()
+        optimizer.step()
+        with torch.no_grad():
+            after = layer.eval()(x)
+        assert not torch.equal(after, before)
+        assert torch.equal(after, layer(x).detach())
+
+    def test_kept_nowhere_else(self, layer, x):
+        before = {name: value.clone() for name, value in layer.state_dict().items()}
+        size = len(pickle.dumps(layer))
+        with torch.no_grad():
+            layer(x)
+        assert layer._folded is not None
+        assert list(layer.state_dict()) == list(before)
+        assert len(pickle.dumps(layer)) == size
+        assert copy.deepcopy(layer)._folded is None
+
+    def test_weights_made_in_inference_mode(self, x):
+        with torch.inference_mode():
+            layer = used(ConvNorm(3, 5)).eval()
+            before = layer(x)
+            layer.norm.bias.add_(1)
+            torch.testing.assert_close(layer(x), before + 1)

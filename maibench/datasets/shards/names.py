@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from maibench.errors import MaibenchError
 from maibench.files import disk_error
+from maibench.remote import SECONDS, TRIES, file_system, is_of_the_file, is_url, is_web, unreachable
 
 MOST = 100_000
 """Shards of one pattern; a longer range is a slip of the finger."""
-TRIES, SECONDS = 3, 60
 _BLOCK = 1 << 20
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -36,7 +36,7 @@ class Shard:
     @property
     def is_local(self) -> bool:
         """Whether it is a file of this disk."""
-        return "://" not in self.place
+        return not is_url(self.place)
 
 
 def find_shards(pattern: str) -> list[Shard]:
@@ -95,8 +95,8 @@ def fetch(place: str, stream: IO[bytes]) -> None:
         except MaibenchError:
             raise
         except Exception as error:  # as in _reaching
-            if not left or isinstance(error, (FileNotFoundError, PermissionError, urllib.error.HTTPError)):
-                raise _unreachable(place, error) from error
+            if not left or is_of_the_file(error):
+                raise unreachable(place, error) from error
 
 
 def _split(pattern: str) -> list[str]:
@@ -116,7 +116,7 @@ def _listed(name: str) -> list[str]:
     if rest and kind != "file":
         if not glob.has_magic(name):
             return [name]
-        system = _file_system(name)
+        system = file_system(name)[0]
         with _reaching(name):
             found = sorted(str(system.unstrip_protocol(path)) for path in system.glob(name))
     else:
@@ -131,12 +131,12 @@ def _listed(name: str) -> list[str]:
 def _state(place: str) -> str:
     """What tells one version of a shard from another."""
     with _reaching(place):
-        if "://" not in place:
+        if not is_url(place):
             stat = Path(place).stat()
             return f"{stat.st_size} {stat.st_mtime_ns}"
-        if place.startswith(("http://", "https://")):
+        if is_web(place):
             return _state_on_the_web(place)
-        return str(_file_system(place).ukey(place))
+        return str(file_system(place)[0].ukey(place))
 
 
 def _state_on_the_web(url: str) -> str:
@@ -152,8 +152,8 @@ def _state_on_the_web(url: str) -> str:
 
 def _blocks(place: str) -> Iterator[bytes]:
     """The bytes of a shard that lies elsewhere. Raises OSError where they end too early."""
-    if not place.startswith(("http://", "https://")):
-        with _file_system(place).open(place, "rb") as stream:
+    if not is_web(place):
+        with file_system(place)[0].open(place, "rb") as stream:
             while block := stream.read(_BLOCK):
                 yield block
         return
@@ -167,17 +167,6 @@ def _blocks(place: str) -> Iterator[bytes]:
             raise ConnectionError(f"the connection ended after {got:,} of {int(length):,} bytes")
 
 
-def _file_system(place: str) -> Any:
-    import fsspec
-
-    try:
-        return fsspec.core.url_to_fs(place)[0]
-    except ImportError as error:
-        raise MaibenchError(f"wds:{place}: {error}") from error
-    except ValueError as error:
-        raise MaibenchError(f"wds:{place}: no way to reach it is known here: {error}") from error
-
-
 @contextlib.contextmanager
 def _reaching(place: str) -> Iterator[None]:
     try:
@@ -185,9 +174,4 @@ def _reaching(place: str) -> Iterator[None]:
     except MaibenchError:
         raise
     except Exception as error:  # file systems have errors of their own (httpx's, botocore's), which are no OSError
-        raise _unreachable(place, error) from error
-
-
-def _unreachable(place: str, error: Exception) -> MaibenchError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return MaibenchError(f"{place}: cannot be read ({reason}); check the name and the connection, and run it again")
+        raise unreachable(place, error) from error

@@ -1,22 +1,21 @@
 """WebDataset shards: `wds:PATTERN`, and what `maibench data pack --format wds` writes.
 
 A pass over a shard's headers says where its images lie. It is kept, so that the next opening reads no shard. Shards of
-this disk are then read at any place; those elsewhere one after the other, each fetched whole.
+this disk and elsewhere are then read at any place; those on web servers that send whole files alone one after the
+other.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import hashlib
+import io
 import itertools
 import os
-import tempfile
-import threading
 from collections.abc import Sequence
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -27,15 +26,20 @@ from maibench.datasets.columns import parse_columns
 from maibench.datasets.demo import cache_folder
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.meanings import split_meant
-from maibench.datasets.shards.names import Shard, fetch, find_shards
+from maibench.datasets.shards.images import FetchedShards, LocalShards, Places, RemoteShards, fetched
+from maibench.datasets.shards.names import Shard, find_shards
 from maibench.datasets.shards.tar_index import KEY, MEMBER, OFFSET, SIZE, index_shard
-from maibench.errors import DiskError, ImageError, MaibenchError
+from maibench.errors import DiskError, MaibenchError
 from maibench.files import make_folder, write_whole
+from maibench.remote import RangeFile, Url, is_of_the_file, read, size, takes_ranges
 
 INDEX = 1
 """Raise it when an index is made in another way."""
-HELD = 2
-"""Shards from elsewhere that are on this disk at a time."""
+AT_ONCE = 8
+"""Shards elsewhere that are looked into at a time."""
+BLOCK = 4 << 20
+"""Bytes that are asked for at a time while a shard elsewhere is gone through: small images are read over, as a trip
+takes longer than they do, and larger ones are left out."""
 
 
 def open_shards(pattern: str, columns: str = "") -> Manifest:
@@ -48,7 +52,11 @@ def open_shards(pattern: str, columns: str = "") -> Manifest:
     """
     asked = parse_columns(columns)
     shards = find_shards(pattern)
-    tables = [shard_index(shard, asked.named.get("image", "")) for shard in shards]
+    is_local = all(shard.is_local for shard in shards)
+    by_ranges = is_local or _take_ranges(shards)
+    with ThreadPoolExecutor(1 if is_local or not by_ranges else AT_ONCE) as threads:
+        image = asked.named.get("image", "")
+        tables = list(threads.map(lambda shard: shard_index(shard, image, by_ranges), shards))
     number = np.repeat(np.arange(len(shards)), [len(table) for table in tables])
     frame = _joined(tables).to_pandas()
     members = frame[MEMBER].mask(frame[MEMBER] == "", frame[KEY])
@@ -62,121 +70,47 @@ def open_shards(pattern: str, columns: str = "") -> Manifest:
     rows = asked.rows(frame.drop(columns=[KEY, MEMBER, OFFSET, SIZE]), f"wds:{pattern}")
     rows["n_bytes"] = frame[SIZE].to_numpy()
     places = Places(rows["path"], number, frame[OFFSET].to_numpy(), frame[SIZE].to_numpy(), [s.place for s in shards])
-    local = all(shard.is_local for shard in shards)
-    root = Path(os.path.commonpath([Path(shard.place).resolve().parent for shard in shards])) if local else Path.cwd()
-    images = LocalShards(places) if local else RemoteShards(places)
+    root = Path(os.path.commonpath([Path(s.place).resolve().parent for s in shards])) if is_local else Path.cwd()
+    images = LocalShards(places) if is_local else RemoteShards(places) if by_ranges else FetchedShards(places)
     return Manifest.from_frame(rows, root, _name(shards), where=f"wds:{pattern}", images=images)
 
 
-def open_packed(file: Path) -> Manifest:
+def open_packed(file: Path | Url) -> Manifest:
     """What `maibench data pack --format wds` wrote, by its manifest.parquet, which lies beside the shards. Raises
     MaibenchError where a shard is gone or cut."""
     try:
-        rows = pd.read_parquet(file)
+        rows = pd.read_parquet(file if isinstance(file, Path) else io.BytesIO(read(file.text)))
     except (OSError, ValueError) as error:
         raise MaibenchError(f"{file}: cannot be read as a manifest: {error}") from error
     if missing := {"path", "shard", "offset", "n_bytes"} - set(rows.columns):
         raise MaibenchError(f"{file}: the column '{min(missing)}' is missing; pack the data again")
     shards = [str(name) for name in rows["shard"].unique()]
-    ends = (rows["offset"] + rows["n_bytes"]).groupby(rows["shard"].astype(str)).max()
-    for name in shards:
-        shard = file.parent / name
-        if Path(name).name != name:
-            raise MaibenchError(f"{file}: the shard '{name}' does not lie beside its manifest")
-        size = shard.stat().st_size if shard.is_file() else None
-        if size is None or size < ends[name]:
-            lost = int(((rows["offset"] + rows["n_bytes"] > (size or 0)) & (rows["shard"] == name)).sum())
-            what = "is gone" if size is None else f"is cut in the middle, after {size:,} bytes"
-            raise MaibenchError(f"{shard}: {what}: {lost:,} images are missing; copy it again, or pack the data again")
+    if leads_out := [name for name in shards if PurePosixPath(name).name != name or name == ".."]:
+        raise MaibenchError(f"{file}: the shard '{leads_out[0]}' does not lie beside its manifest")
+    places = [file.parent / name for name in shards]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        sizes = list(threads.map(_size, places))
+    end = rows["offset"] + rows["n_bytes"]
+    ends = end.groupby(rows["shard"].astype(str)).max()
+    for name, place, there in zip(shards, places, sizes, strict=True):
+        if there is None or there < ends[name]:
+            lost = int(((end > (there or 0)) & (rows["shard"] == name)).sum())
+            what = "is gone" if there is None else f"is cut in the middle, after {there:,} bytes"
+            raise MaibenchError(f"{place}: {what}: {lost:,} images are missing; copy it again, or pack the data again")
     number = pd.Categorical(rows["shard"].astype(str), categories=shards).codes.astype(np.int64)
-    places = Places(
-        rows["path"].astype(str), number, rows["offset"].to_numpy(), rows["n_bytes"].to_numpy(),
-        [str(file.parent / name) for name in shards],
-    )  # fmt: skip
-    name = Path(os.path.abspath(file.parent)).name if file.stem == "manifest" else file.stem
-    return Manifest.from_frame(rows, file.parent, name, where=str(file), images=LocalShards(places))
+    where = Places(
+        rows["path"].astype(str), number, rows["offset"].to_numpy(), rows["n_bytes"].to_numpy(), list(map(str, places))
+    )
+    folder = Path(os.path.abspath(file.parent)) if isinstance(file, Path) else file.parent
+    name = folder.name if file.stem == "manifest" else file.stem
+    root = folder if isinstance(folder, Path) else Path.cwd()
+    images = LocalShards(where) if isinstance(file, Path) else _remote_shards(where)
+    return Manifest.from_frame(rows, root, name, where=str(file), images=images)
 
 
-class Places:
-    """Where each image lies: arrays of the shard's number, the first byte, and how many; `shards`: the shards."""
-
-    def __init__(
-        self, paths: pd.Series, number: np.ndarray, offset: np.ndarray, size: np.ndarray, shards: Sequence[str]
-    ) -> None:
-        self.shards = list(shards)
-        self._paths, self._number, self._offset, self._size = paths, number, offset, size
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Places, (self._paths, self._number, self._offset, self._size, self.shards)
-
-    def of(self, path: str) -> tuple[int, int, int]:
-        """(shard, offset, bytes). Raises ImageError for a sample without an image."""
-        at = self._rows[path]
-        if not self._size[at] and not self._offset[at]:
-            raise ImageError("the sample holds no image")
-        return int(self._number[at]), int(self._offset[at]), int(self._size[at])
-
-    @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {path: at for at, path in enumerate(self._paths)}
-
-
-class LocalShards:
-    """Images of shards on this disk, in any order."""
-
-    in_order = False
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-
-    def read(self, path: str) -> bytes:
-        """The image's bytes. Raises ImageError where they cannot be read."""
-        shard, offset, size = self._places.of(path)
-        try:
-            with open(self._places.shards[shard], "rb") as stream:
-                return _part(stream, offset, size)
-        except OSError as error:
-            raise ImageError(f"its shard cannot be read: {error.strerror or error}") from error
-
-    def expect(self, paths: Sequence[str]) -> None:
-        """They can be read in any order."""
-
-
-class RemoteShards:
-    """Images of shards elsewhere. A shard is fetched whole when its first image is asked for; `HELD` of them are kept,
-    in files without a name, which go when the process does. One that was let go is fetched again."""
-
-    in_order = True
-
-    def __init__(self, places: Places) -> None:
-        self._places = places
-        self._held: collections.OrderedDict[int, IO[bytes]] = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return RemoteShards, (self._places,)
-
-    def read(self, path: str) -> bytes:
-        """The image's bytes. Raises MaibenchError where its shard cannot be fetched: a lost connection is no reason to
-        count its images as unreadable."""
-        shard, offset, size = self._places.of(path)
-        with self._lock:
-            return _part(self._fetched(shard), offset, size)
-
-    def expect(self, paths: Sequence[str]) -> None:
-        """The order is the shards' own."""
-
-    def _fetched(self, shard: int) -> IO[bytes]:
-        if shard not in self._held:
-            while len(self._held) >= HELD:
-                self._held.popitem(last=False)[1].close()
-            self._held[shard] = _fetched(self._places.shards[shard])
-        self._held.move_to_end(shard)
-        return self._held[shard]
-
-
-def shard_index(shard: Shard, image: str = "") -> pa.Table:
-    """`index_shard` of a shard anywhere; kept, and read again while the shard stays as it is."""
+def shard_index(shard: Shard, image: str = "", by_ranges: bool = True) -> pa.Table:
+    """`index_shard` of a shard anywhere; kept, and read again while the shard stays as it is. by_ranges: whether its
+    server sends parts of it."""
     place = os.path.abspath(shard.place) if shard.is_local else shard.place
     key = hashlib.sha256(repr((INDEX, place, shard.state, image)).encode()).hexdigest()[:24]
     file = cache_folder() / "shards" / f"{key}.parquet"
@@ -186,7 +120,7 @@ def shard_index(shard: Shard, image: str = "") -> pa.Table:
         except (OSError, ValueError):
             file.unlink(missing_ok=True)  # damaged: it is made again
     try:
-        with open(shard.place, "rb") if shard.is_local else _fetched(shard.place) as stream:
+        with _stream(shard, by_ranges) as stream:
             table = index_shard(stream, shard.place, image)
     except OSError as error:
         raise MaibenchError(f"{shard.place}: cannot be read: {error.strerror or error}") from error
@@ -197,20 +131,32 @@ def shard_index(shard: Shard, image: str = "") -> pa.Table:
     return table
 
 
-def _fetched(place: str) -> IO[bytes]:
-    with contextlib.ExitStack() as opened:
-        stream = opened.enter_context(tempfile.TemporaryFile())
-        fetch(place, stream)
-        opened.pop_all()  # whole: it stays open
-    return stream
+def _stream(shard: Shard, by_ranges: bool) -> IO[bytes]:
+    if shard.is_local:
+        return open(shard.place, "rb")
+    return io.BufferedReader(RangeFile(shard.place), BLOCK) if by_ranges else fetched(shard.place)
 
 
-def _part(stream: IO[bytes], offset: int, size: int) -> bytes:
-    stream.seek(offset)
-    data = stream.read(size)
-    if len(data) < size:
-        raise ImageError("its shard is shorter than it was when it was opened")
-    return data
+def _take_ranges(shards: Sequence[Shard]) -> bool:
+    """Whether every server sends parts of its files; one file of each is asked."""
+    servers = {shard.place.split("/")[2]: shard.place for shard in reversed(shards) if not shard.is_local}
+    return all(map(takes_ranges, servers.values()))
+
+
+def _remote_shards(places: Places) -> RemoteShards | FetchedShards:
+    return RemoteShards(places) if takes_ranges(places.shards[0]) else FetchedShards(places)
+
+
+def _size(place: Path | Url) -> int | None:
+    """The bytes of a shard, None where it is gone."""
+    if isinstance(place, Path):
+        return place.stat().st_size if place.is_file() else None
+    try:
+        return size(place.text)
+    except MaibenchError as error:
+        if is_of_the_file(error.__cause__):
+            return None
+        raise
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maibench.evaluation.audit.audit import Audit
-from maibench.evaluation.audit.method import method
 from maibench.evaluation.audit.parts import LIGHTS, Finding, Grid, Part
 from maibench.evaluation.tables.formats import EMPTY, Cell, Table, escape_markdown, markdown_table, one_line
 
@@ -77,6 +76,8 @@ def grid_table(grid: Grid) -> Table:
 
 def markdown(audit: Audit, pictures: dict[str, str]) -> str:
     """audit.md; pictures: the files of the shots by their titles, relative to it."""
+    from maibench.evaluation.audit.method import method  # scipy with it, which no comparison has to wait for
+
     parts = [f"# {escape_markdown(headline(audit))}", _listed([counted(audit), *remarks(audit), legend()])]
     for part in audit.parts:
         parts.append(f"## {escape_markdown(part.title)}")

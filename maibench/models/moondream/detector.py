@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from maibench.errors import ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
+from maibench.models.device import to_device
 from maibench.models.moondream.checkpoint import (
     bundled,
     bundled_adapter,
@@ -52,6 +53,7 @@ class Moondream(Detector):
     """
 
     loads: ClassVar[tuple[str, ...]] = ("weights", "adapter", "tokenizer", "device")
+    concurrent: ClassVar[bool] = True
     card = Card(
         name="moondream",
         summary="a VLM that is asked whether the image is AI-generated",
@@ -259,7 +261,8 @@ class Moondream(Detector):
         return torch.cat([self.model.continue_with(self.model.prefill(part), prompt_ids) for part in parts])
 
     def _read(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        yes, no = (logits[:, list(ids)].logsumexp(-1) for ids in self.answer_ids)
+        spellings = to_device([torch.tensor(ids) for ids in self.answer_ids], logits.device)
+        yes, no = (logits.index_select(-1, ids).logsumexp(-1) for ids in spellings)
         mass = (torch.logaddexp(yes, no) - logits.logsumexp(-1)).exp()
         return yes - no, mass < self.min_mass
 
@@ -270,8 +273,7 @@ class Moondream(Detector):
     def _batch(self, images: Sequence[Pixels]) -> Images:
         if isinstance(images, np.ndarray) or not len(images):
             raise MaibenchError("images: a list of uint8 arrays, height x width x 3, at least one")
-        batch = self.collate([self.preprocess(image) for image in images])
-        return {"crops": batch["crops"].to(self.device), "tilings": batch["tilings"]}
+        return to_device(self.collate([self.preprocess(image) for image in images]), self.device)
 
     def _texts(self, ids: list[list[int]]) -> list[str]:
         if self.tokenizer is None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import DynamicCache, PhiConfig, PhiForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
+from maibench.models.device import to_device
 from maibench.models.moondream.config import MoondreamConfig
 from maibench.models.moondream.crops import Tiling, overlap_crops, overlap_crops_tensor, stitch
 
@@ -191,9 +192,9 @@ class MoondreamModel(nn.Module):
     def prefill(self, images: Images) -> DynamicCache:
         """Keys and values of BOS and the image: computed once, good for any number of prompts."""
         prefix = self.embed_prefix(self.encode_images(images))
-        everything = torch.ones(
-            len(prefix), 1, prefix.shape[1], prefix.shape[1], dtype=torch.bool, device=prefix.device
-        )
+        size = prefix.shape[1]
+        # one for all images: every layer of the decoder turns it into numbers
+        everything = torch.ones(1, 1, size, size, dtype=torch.bool, device=prefix.device)
         output = self.text.model(inputs_embeds=prefix, attention_mask=everything, use_cache=True)
         return output.past_key_values
 
@@ -223,5 +224,6 @@ class MoondreamModel(nn.Module):
         """The prompt for every image of the cache, and a cache of its own that may grow."""
         pairs = [(layer.keys, layer.values) for layer in cast(Any, cache.layers)]
         keys = pairs[0][0]
-        ids = torch.tensor([list(prompt_ids)], device=keys.device).expand(len(keys), -1)
+        # sent, not made there: that would wait until the GPU has done all that went before
+        ids = to_device(torch.tensor([list(prompt_ids)]), keys.device).expand(len(keys), -1)
         return ids, DynamicCache(pairs)

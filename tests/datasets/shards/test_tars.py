@@ -5,6 +5,7 @@ import functools
 import http.server
 import io
 import json
+import pickle
 import tarfile
 import threading
 
@@ -13,9 +14,11 @@ import pytest
 
 from maibench.datasets.readers import open_data
 from maibench.datasets.shards import tars as module
+from maibench.datasets.shards.images import HELD
 from maibench.datasets.shards.names import expand_braces, find_shards
 from maibench.datasets.shards.tars import open_shards
 from maibench.errors import ImageError, MaibenchError
+from tests.web_server import serving
 
 
 @pytest.fixture(autouse=True)
@@ -122,15 +125,47 @@ def test_shards_on_a_web_server(web, jpeg):
     manifest = open_data(pattern)
     assert manifest.images.in_order
     check(manifest, jpeg)
-    assert len(web.got) == 6  # once for the index, once for the images
-    assert len(manifest.images._held) == module.HELD
+    assert len(web.got) == 7  # whether it sends ranges, once for the index, once for the images
+    assert len(manifest.images._held) == HELD
     web.got.clear()
     check(open_data(pattern), jpeg)
-    assert web.got == ["/train-000.tar", "/train-001.tar", "/test-000.tar"]
+    assert web.got == ["/train-000.tar", "/train-000.tar", "/train-001.tar", "/test-000.tar"]
     with pytest.raises(MaibenchError, match="a web server cannot list its files"):
         open_data(f"wds:{web.url}/*.tar")
     with pytest.raises(MaibenchError, match=r"none\.tar: cannot be read \(HTTP Error 404"):
         open_data(f"wds:{web.url}/none.tar")
+
+
+def test_shards_where_they_are(tars, jpeg):
+    """A web server that sends ranges: nothing is copied, and the index is read as the shards are."""
+    with serving(tars) as web:
+        pattern = f"wds:{web.url}/train-{{000..001}}.tar,{web.url}/test-000.tar"
+        manifest = open_data(pattern)
+        assert not manifest.images.in_order
+        check(manifest, jpeg)
+        web.sent.clear()
+        again = pickle.loads(pickle.dumps(open_data(pattern).images))  # the index is kept
+        paths = manifest.rows["path"].tolist()
+        again.expect(paths[:4])
+        assert again.read(paths[8]) == image_bytes(jpeg, 8)
+        assert [again.read(path) for path in paths[:4]] == [image_bytes(jpeg, number) for number in range(4)]
+        sizes = [1, *(len(image_bytes(jpeg, number)) for number in (0, 1, 2, 3, 8))]
+        assert sorted(sent for _, sent in web.sent) == sizes  # the first asks whether it sends ranges
+        (tars / "train-000.tar").unlink()
+        with pytest.raises(ImageError, match=r"train-000\.tar: cannot be read \(HTTP Error 404"):
+            again.read(paths[1])
+    with pytest.raises(MaibenchError, match="cannot be read after 3 tries") as caught:
+        again.read(paths[8])
+    assert not isinstance(caught.value, ImageError)  # it stops the run: no image is at fault
+
+
+def test_large_images_are_not_read_for_the_index(tmp_path, jpeg, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", 1 << 12)
+    members = [(f"{at}.{kind}", data) for at in range(8) for kind, data in (("jpg", bytes(1 << 16)), ("cls", b"1"))]
+    shard = write_tar(tmp_path / "a.tar", members)
+    with serving(tmp_path) as web:
+        assert len(open_data(f"wds:{web.url}/a.tar", "label=cls,generator='g'").rows) == 8
+        assert sum(sent for _, sent in web.sent) < shard.stat().st_size / 4
 
 
 def test_a_connection_that_breaks(web):
@@ -148,6 +183,7 @@ def test_shards_of_any_file_system(tars, jpeg):
     memory = fsspec.filesystem("memory")
     memory.put(str(tars), "/wds", recursive=True)
     try:
+        assert not open_data("wds:memory://wds/*.tar").images.in_order
         check(open_data("wds:memory://wds/train-*.tar,memory://wds/test-000.tar"), jpeg)
         with pytest.raises(MaibenchError, match=r"memory://wds/none-000\.tar: cannot be read"):
             open_data("wds:memory://wds/none-000.tar")

@@ -1,0 +1,139 @@
+"""The detectors of a comparison: loaded, each under the label of its row, on its device and with its backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from maibench.config import OF_THE_HARNESS, RunConfig
+from maibench.datasets.manifest import Manifest
+from maibench.datasets.perturb import Perturbation
+from maibench.errors import MaibenchError
+from maibench.evaluation.pipeline import Failure, Job, load, prepare
+from maibench.evaluation.scoring import Plan
+from maibench.models.backends.choose import Chosen, use_backend
+from maibench.models.base import Detector
+from maibench.models.device import choose_device
+from maibench.models.loading import load_detector
+from maibench.models.registry import names
+from maibench.progress import Progress
+
+PROBES = 32
+"""Images that a backend is checked on."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detector as it was asked for. options: all that were given for it. device: what it is scored on, which for an
+    engine on other machines is not where it lies now."""
+
+    detector: Detector
+    spec: str
+    options: dict[str, Any]
+    device: str
+
+    def own(self, config: RunConfig, name: str) -> str:
+        """What it is told of its own, or what all are told."""
+        return str(self.options.get(name, getattr(config, name)))
+
+
+def load_detectors(config: RunConfig, specs: dict[str, str]) -> dict[str, Row]:
+    """The detectors by the labels of their rows. specs: as they were asked for, by label.
+
+    Raises MaibenchError for a detector that is not there or cannot score, for options that it does not have, and where
+    two rows would have one label.
+    """
+    _check_options(config, specs)
+    rows: dict[str, Row] = {}
+    for label, spec in specs.items():
+        options = config.options.get(label, {})
+        plain = {name: value for name, value in options.items() if name not in OF_THE_HARNESS}
+        detector, device = _load(spec, plain, str(options.get("device", config.device)), config.engine)
+        try:
+            detector.check_ready()
+        except MaibenchError as error:
+            raise MaibenchError(f"{label}: {error}") from error
+        is_given = f"{label}={spec}" in {model.replace(" ", "") for model in config.models}
+        # a folder may be called like the model that it was made from
+        row = detector.row_name if detector.row_name and label in names() and not is_given else label
+        if row in rows or (row != label and row in specs):
+            raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
+        rows[row] = Row(detector, spec, options, device)
+    return rows
+
+
+def _load(spec: str, options: dict[str, Any], device: str, engine: str) -> tuple[Detector, str]:
+    """The detector, and the device that it is scored on."""
+    if engine == "local":
+        device = choose_device(device)
+        return load_detector(spec, device=device, **options), device.partition(":")[0]
+    device = "cpu" if device == "auto" else device.partition(":")[0]
+    if device not in ("cpu", "cuda"):
+        raise MaibenchError(f"unknown device '{device}': use auto, cpu or cuda")
+    detector = load_detector(spec, device="cpu", **options)
+    if device == "cuda" and detector.built_with.get("dtype") == "auto":
+        detector.to(torch.bfloat16)  # as it would be where it is loaded on a GPU
+    return detector, device
+
+
+def name_training_split(detector: Detector, manifest: Manifest) -> None:
+    """A fitted detector has seen the generators of the training split that it is fitted on."""
+    if detector.fitted:
+        generators = set(manifest.split("train")["generator"]) - {"real"}
+        detector.card = detector.card.updated(trained_on=sorted(generators))
+
+
+def choose_backends(
+    config: RunConfig, rows: dict[str, Row], plan: Plan, before: dict[str, str], progress: Progress
+) -> dict[str, Chosen]:
+    """Let each detector compute in the backend that was asked for, checked on the first images of the plan; says what
+    `auto` took.
+
+    before: what an earlier call of the same run took, by label; `auto` takes it again, so that its predictions count.
+    Raises MaibenchError where a backend that was named is not installed, or does not compute what torch does.
+    """
+    chosen: dict[str, Chosen] = {}
+    for label, row in rows.items():
+        wanted = row.own(config, "backend")
+        probes = probe_items(label, row.detector, plan, config.max_pixels) if wanted != "torch" else []
+        again = before.get(label, "") if wanted == "auto" else ""
+        taken = _taken_again(row.detector, again, probes) if again else None
+        try:
+            chosen[label] = taken or use_backend(row.detector, wanted, probes)
+        except MaibenchError as error:
+            raise MaibenchError(f"{label}: {error}") from error
+        if wanted == "auto":
+            progress.say(f"{label}: {chosen[label].says}")
+    return chosen
+
+
+def _taken_again(detector: Detector, name: str, probes: list[Any]) -> Chosen | None:
+    try:
+        return use_backend(detector, name, probes)
+    except MaibenchError:
+        return None  # `auto` then looks for another, and says which
+
+
+def probe_items(label: str, detector: Detector, plan: Plan, max_pixels: int) -> list[Any]:
+    """Preprocess results of the first images of the plan, those that can be had."""
+    indices = [index for rows, _ in plan.batches for index in rows][:PROBES]
+    records = plan.manifest.rows.loc[indices].to_dict("records")
+    job = Job(0, records, [Perturbation("none", ())], [label])
+    plan.manifest.images.expect([record["path"] for record in records])
+    items = []
+    for record in records:
+        prepared = prepare(load(plan.manifest.images, record, max_pixels), record, job, {label: detector})
+        items += [item for item in prepared.items.values() if not isinstance(item, Failure)]
+    return items
+
+
+def _check_options(config: RunConfig, specs: dict[str, str]) -> None:
+    for label in config.options:
+        if label not in specs:
+            called = [name for name, spec in specs.items() if spec == label]
+            hint = f"; '{label}' is called '{called[0]}' in this run" if called else ""
+            raise MaibenchError(
+                f"--set {label}.…: no detector is called '{label}' here; there are: {', '.join(specs)}{hint}"
+            )
