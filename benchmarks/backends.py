@@ -1,4 +1,4 @@
-"""Backends on one core: what computes bailu and the MAI CNN, against torch in float32, and how far its logits are off."""
+"""Backends on one core: what computes bailu and the MAI CNN, held against torch in float32, and how far off it is."""
 
 from __future__ import annotations
 

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_LOOKS = 0.1  # seconds between two looks at a child's memory
+_LOOKS, _REST = 0.1, 10
+"""Seconds between two looks at a child's memory, and at least so many times what a look takes: it walks the child's
+pages, and must not take more than a tenth of a core from it."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,27 @@ def times_as_fast(seconds: Mapping[str, Sequence[float]], way: str, than: str) -
     return statistics.median(other / own for other, own in pairs)
 
 
-def child(command: Sequence[object], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Child:
+def child(
+    command: Sequence[object],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    memory: bool = True,
+) -> Child:
     """Run a command in a process of its own; the last line that it prints is a JSON object, its facts.
 
     Memory is the sum of the proportional set sizes of the process and its descendants: pages that forked
-    workers share are counted once. Raises RuntimeError with the end of what a failed command printed.
+    workers share are counted once. memory: whether it is watched, which costs up to a tenth of a core (`peak_mb` is
+    NaN where it is not). Raises RuntimeError with the end of what a failed command printed.
     """
     environment = {**os.environ, **(env or {})}
     words = [str(word) for word in command]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment
     ) as process:
-        peak: list[float] = [0.0]
-        watch = threading.Thread(target=_watch, args=(process, peak), daemon=True)
-        watch.start()
+        peak = [0.0 if memory else float("nan")]
+        if memory:
+            threading.Thread(target=_watch, args=(process, peak), daemon=True).start()
         out, err = process.communicate()
-        watch.join()
     if process.returncode:
         raise RuntimeError(f"{words[:3]} failed with {process.returncode}:\n{(out + err)[-2000:]}")
     return Child(json.loads(out.strip().splitlines()[-1]), peak[0])
@@ -114,8 +121,12 @@ def _timed(work: Callable[[], object]) -> Callable[[], float]:
 
 def _watch(process: subprocess.Popen[str], peak: list[float]) -> None:
     while process.poll() is None:
+        started = time.perf_counter()
         peak[0] = max(peak[0], sum(_megabytes(pid) for pid in _family(process.pid)))
-        time.sleep(_LOOKS)
+        rest = max(_LOOKS, _REST * (time.perf_counter() - started))
+        until = time.monotonic() + rest
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(_LOOKS)
 
 
 def _family(pid: int) -> list[int]:

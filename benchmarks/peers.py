@@ -58,18 +58,17 @@ def compared(
     here: Path, title: str, models: Mapping[str, str], ways: Sequence[str], images: int, rounds: int, floor: float
 ) -> list[Ratio]:
     """The rows of one set of detectors. `here` holds the folder of images."""
-    children: dict[str, list[Child]] = {}
     problems: dict[str, str] = {}
     able = []
-    for way in ways:  # a round of its own finds what cannot run here
+    memory = {}
+    for way in ways:  # a round of its own finds what cannot run here, and measures memory, which would slow the others
         try:
-            _run(here, way, models)
+            memory[way] = _run(here, way, models, memory=True).peak_mb
             able.append(way)
         except RuntimeError as error:
             problems[way] = str(error).strip().splitlines()[-1][:200]
-    children = in_turns({way: partial(_run, here, way, models) for way in able}, rounds)
+    children = in_turns({way: partial(_run, here, way, models, memory=False) for way in able}, rounds)
     speed = {way: images / min(each.facts["seconds"] for each in found) for way, found in children.items()}
-    memory = {way: min(each.peak_mb for each in found) for way, found in children.items()}
     for way in able:
         print(f"{title:16} {way:13} {speed[way]:7.1f} images/s {memory[way]:7.0f} MB")
     peers = [way for way in PEERS if way in able]
@@ -133,10 +132,10 @@ def other_weights(folder: Path) -> Path:
     return folder
 
 
-def _run(here: Path, way: str, models: Mapping[str, str]) -> Child:
+def _run(here: Path, way: str, models: Mapping[str, str], memory: bool) -> Child:
     named = [f"{name}={spec}" for name, spec in models.items()]
     command = [sys.executable, "-m", "benchmarks.peer_loops", way, here / "images", _scores(here, way), *named]
-    return child(command, cwd=REPOSITORY)
+    return child(command, cwd=REPOSITORY, memory=memory)
 
 
 def _scores(here: Path, way: str) -> Path:

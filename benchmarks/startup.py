@@ -18,7 +18,7 @@ FIRST_SECONDS = 5.0
 MODELS = "bailu,mai_cnn,moondream"
 ROOT = Path(__file__).parents[1]
 SHOWN = 6
-ROUNDS = 5
+ROUNDS = 3
 
 FIRST = """
 import json, os, sys, time

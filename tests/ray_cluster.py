@@ -145,12 +145,13 @@ def processes(mark: str) -> list[int]:
     return [pid for pid in _all() if f"{MARK}={mark}".encode() in _read(pid, "environ")]
 
 
-def with_full_disk(folder: Path) -> list[str]:
-    """A command that runs the command after it where nothing more can be written into `folder`: no space is left. What
-    others write there is seen."""
-    layers = "up=$(mktemp -d); mount -t tmpfs -o size=256k none $up; mkdir $up/upper $up/work"
+def with_full_disk(folder: Path, *below: str) -> list[str]:
+    """A command that runs the command after it where nothing more can be written into these folders `below` a folder:
+    no space is left. What others write there is seen."""
+    layers = "up=$(mktemp -d); mount -t tmpfs -o size=256k none $up; mkdir $up/work"
+    there = " ".join(f"$up/upper/{name}" for name in ("", *below))
     overlay = "mount -t overlay -o lowerdir=$0,upperdir=$up/upper,workdir=$up/work none $0"
-    return _mounted(f"{layers}; {overlay}; cat /dev/zero > $up/full 2> /dev/null || true", folder)
+    return _mounted(f"{layers}; mkdir -p {there}; {overlay}; cat /dev/zero > $up/full 2> /dev/null || true", folder)
 
 
 def with_other_folder(folder: Path) -> list[str]:

@@ -20,15 +20,16 @@ class ReadAhead:
     fetch: the bytes of an image by its path. What it raises is raised by `read`.
     """
 
+    _waiting: collections.OrderedDict[str, Future[bytes | None]]
+    _threads: ThreadPoolExecutor | None
+
     def __init__(self, fetch: Callable[[str], bytes]) -> None:
         self._fetch = fetch
-        self._lock = threading.Lock()
-        self._waiting: collections.OrderedDict[str, Future[bytes | None]] = collections.OrderedDict()
-        self._held, self._process = 0, os.getpid()
-        self._threads: ThreadPoolExecutor | None = None
+        self._begin()
 
     def expect(self, paths: Sequence[str]) -> None:
         """Be told which images will be read next."""
+        self._notice_fork()
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")
@@ -42,15 +43,27 @@ class ReadAhead:
 
     def read(self, path: str) -> bytes:
         """The image's bytes, as it was fetched ahead or now."""
+        self._notice_fork()
         with self._lock:
             future = self._waiting.pop(path, None)
-        if future is None or self._process != os.getpid() or future.cancel():  # a fork has no threads
+        if future is None or future.cancel():
             return self._fetch(path)
         try:
             data = future.result()
         finally:
             self._let_go(future)
         return self._fetch(path) if data is None else data
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting = collections.OrderedDict()
+        self._held, self._process = 0, os.getpid()
+        self._threads = None
+
+    def _notice_fork(self) -> None:
+        """Begin anew in a fork: it has no threads, and the lock may have been held when it was made."""
+        if self._process != os.getpid():
+            self._begin()
 
     def _ahead(self, path: str) -> bytes | None:
         if self._held > HELD:  # whoever reads it fetches it

@@ -15,6 +15,7 @@ import pandas as pd
 from maibench.errors import MaibenchError
 from maibench.evaluation.run import read_run
 from maibench.evaluation.statistics.frames import empty, write_csv
+from maibench.evaluation.store import KEPT_AT
 from maibench.files import PART
 
 RECORD = "merged.json"
@@ -81,7 +82,7 @@ def _read_part(folder: Path, settings: dict[str, Any]) -> Part:
 
         write_report(folder, asked)
         asked = {}
-    if asked and not predicted:
+    if asked and not predicted and KEPT_AT not in run:
         raise MaibenchError(
             f"{folder}: has no predictions to make its numbers again from; leave out {' and '.join(map(_flag, asked))}"
         )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maibench.cores import stay_on_one_core
-from maibench.datasets.image import ImageFile, decode, parse_file
+from maibench.datasets.image import ImageFile, decode_file, parse_file
 from maibench.datasets.images import Images
 from maibench.datasets.perturb import Perturbation
 from maibench.errors import ImageError
@@ -83,7 +83,7 @@ def load(images: Images, row: Row, max_pixels: int) -> Loaded:
     """Read and decode one image; what fails is told, never raised."""
     try:
         file = parse_file(row["path"], images.read(row["path"]), max_pixels)
-        return Loaded(file.image_id, file, decode(file.data))
+        return Loaded(file.image_id, file, decode_file(file))
     except ImageError as error:
         listed = row.get("image_id")  # NaN where the list leaves it empty
         return Loaded(listed if isinstance(listed, str) else "", error=str(error))

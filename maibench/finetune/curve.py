@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 from maibench.evaluation.figures.drawing import drawable, style
 from maibench.files import write_whole
+
+REDRAWN = 60.0
+"""Seconds after which the picture of a running training is drawn anew: it takes longer than a small validation."""
+
+
+class Curve:
+    """The picture of a running training, beside its curve.csv."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._drawn = time.monotonic()
+
+    def draw(self, at_once: bool) -> None:
+        """Draw curve.png, at once or where the last one is old."""
+        if at_once or time.monotonic() - self._drawn > REDRAWN:
+            plot_curve(self._folder / "curve.csv", self._folder / "curve.png")
+            self._drawn = time.monotonic()
 
 
 def append_curve(file: Path, row: dict[str, float]) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from maibench.files import disk_error, make_folder, remove_parts
 from maibench.finetune.averaging import WeightAverage
 from maibench.finetune.batches import Batches
 from maibench.finetune.checkpoint import Checkpoint
-from maibench.finetune.curve import append_curve, plot_curve
+from maibench.finetune.curve import Curve, append_curve
 from maibench.finetune.export import Origin, export
 from maibench.finetune.processes import check_alike, connect, cores, on_this_machine, spreads_weights, together
 from maibench.finetune.recipe import Recipe
@@ -41,8 +40,6 @@ from maibench.progress import Progress
 NORMALISING = 64
 """Batches that batch normalisation is estimated on for averaged weights; with 16 the validation AUC still moves by 0.01
 from one draw to another."""
-REDRAWN = 60.0
-"""Seconds after which a learning curve is drawn anew; at the end it is drawn in any case."""
 
 
 class Objective(nn.Module):
@@ -131,7 +128,7 @@ def _train(
     if _has_stalled(state, recipe):
         steps = state["step"]
 
-    drawn = time.monotonic()
+    curve = Curve(out)
     upcoming = batches.between(state["step"] + 1, steps)
     with progress.running(steps, state["step"]), contextlib.closing(upcoming):
         for step in range(state["step"] + 1, steps + 1):
@@ -161,10 +158,7 @@ def _train(
                     if kept and validation:
                         told = _validate(kept, validation, batches, state, out, origin)
                         progress.say(f"step {step} of {steps}: {told}")
-                        is_last = step == steps or _has_stalled({**state, "step": step}, recipe)
-                        if is_last or time.monotonic() - drawn > REDRAWN:
-                            plot_curve(out / "curve.csv", out / "curve.png")
-                            drawn = time.monotonic()
+                        curve.draw(at_once=step == steps or _has_stalled(state, recipe))
                 checkpoint.save(state, detector, average, optimiser)
                 state.update(broadcast_object_list([state])[0])
                 accelerator.log({"loss": state["loss"], "auc": state["auc"]}, step=step)

@@ -11,7 +11,7 @@ from benchmarks.measure import Ratio, alternating, child, in_turns, own_peak_mb,
 _FORKS = """
 import json, multiprocessing, sys, time
 block = bytearray(int(sys.argv[1]) << 20)
-workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(0.6,)) for _ in range(4)]
+workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(1.5,)) for _ in range(4)]
 for worker in workers: worker.start()
 for worker in workers: worker.join()
 print("something else")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import peer_loops, peers
 from maibench.models.loading import load_detector
@@ -39,6 +41,16 @@ def test_other_weights_are_other(tmp_path: Path) -> None:
     assert not torch.equal(next(other.parameters()), next(load_detector("mai_cnn").parameters()))
 
 
+@pytest.mark.parametrize("name", ["mai_cnn", "bailu"])
+def test_both_preprocessings_are_the_same(here: Path, name: str) -> None:
+    _, transform = peer_loops.network(name, name)
+    detector = load_detector(name, **peer_loops.OPTIONS.get(name, {}))
+    with Image.open(here / "images" / peer_loops.REAL / "00000.jpg") as image:
+        ours = detector.preprocess(np.asarray(image))
+        torch.testing.assert_close(transform(image), ours.reshape(ours.shape[-3:]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow  # three processes that import torch, one of them with workers
 def test_the_loops_agree_and_are_compared(here: Path) -> None:
     models = {"mai_cnn": "mai_cnn", "bailu": "bailu"}
     ways = ["CNNDetection", "torch", "no such way"]

@@ -82,15 +82,18 @@ def test_what_is_never_read_is_let_go(monkeypatch):
 
 
 def _read_in_a_fork(ahead, paths):
+    ahead.expect(paths)
     assert [ahead.read(path) for path in paths] == [path.encode() for path in paths]
 
 
 def test_a_fork_fetches_for_itself():
-    ahead = ReadAhead(Fetch(0.01))
+    ahead = ReadAhead(str.encode)
     paths = [str(number) for number in range(40)]
     ahead.expect(paths)
+    ahead._lock.acquire()  # as a thread may hold it at that moment
     fork = multiprocessing.get_context("fork").Process(target=_read_in_a_fork, args=(ahead, paths))
     fork.start()
+    ahead._lock.release()
     fork.join(20)
     assert fork.exitcode == 0
     assert [ahead.read(path) for path in paths] == [path.encode() for path in paths]

@@ -43,6 +43,12 @@ def greys(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their figures, which take most of the time that a small report takes."""
+    monkeypatch.setattr("maibench.evaluation.figures.plot_all", lambda *_: {})
+
+
+@pytest.fixture
 def compile_paper(tmp_path: Path) -> Callable[[str], str]:
     """compile_paper(the text of a table.tex) -> pdflatex' log of a two-column paper that has nothing else in it.
 

@@ -237,7 +237,10 @@ def test_a_machine_is_lost(cluster: Cluster, asked: Request, alone: Request):
 @pytest.mark.skipif(not can_mount(), reason="mounting is not allowed here")
 @pytest.mark.parametrize(
     ("lacks", "says"),
-    [(with_full_disk, "No space left on device"), (with_other_folder, "does not see the run's folder")],
+    [
+        (lambda out: with_full_disk(out, "predictions/Watched", "predictions/Brightness"), "the disk is full"),
+        (with_other_folder, "does not see the run's folder"),
+    ],
     ids=["full", "other"],
 )
 def test_a_machine_cannot_write_the_predictions(lacks, says, request, cluster: Cluster, asked: Request, alone: Request):
@@ -251,5 +254,8 @@ def test_a_machine_cannot_write_the_predictions(lacks, says, request, cluster: C
         said = finished(driver)
     finally:
         cluster.kill(name)
-    assert said.count(says) == 1
+    assert said.count(says) == 1, said  # once, not for every part
+    assert said.count("is written from here") == 1
+    own = {path for node, path in asked.scored() if node == name}
+    assert len(own) >= 2 * BATCH
     check(asked, alone)

@@ -173,6 +173,7 @@ def test_the_same_run_counts_once(run, tmp_path):
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_fingerprint_is_claimed_where_there_is_none(predicted, tmp_path):
     one, two = predicted("one", {"a": 36}), predicted("two", {"a": 36})
     merged = merge_reports([one, two], tmp_path / "out", {"resamples": 10})
@@ -223,6 +224,7 @@ def test_data_of_one_name_is_told_apart(run, tmp_path):
     assert merge_reports([one, split], tmp_path / "other").data == ["demo (test)", "demo (validation)"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_run_json_the_images_tell_what_is_the_same_data(predicted, tmp_path):
     def merged(*folders):
         made = merge_reports([tmp_path / folder for folder in folders], tmp_path / "out", {"resamples": 10})
@@ -240,6 +242,7 @@ def test_without_run_json_the_images_tell_what_is_the_same_data(predicted, tmp_p
     assert len({f["fingerprint"] for f in folders}) == 3 and {len(f["fingerprint"]) for f in folders} == {64}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_labels_and_the_evaluated_split_tell_data_apart_too(predicted, tmp_path):
     names = ("one", "flipped", "more")
     folders = [predicted(name, {"a": 30}) for name in names]
@@ -355,6 +358,7 @@ def test_predictions_alone_get_their_report_first_and_then_stay_as_they_are(pred
     assert [contents(folder) for folder in folders] == before
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("setting", [{"interval": "analytic"}, {"resamples": 200}])
 def test_other_intervals_are_made_from_the_predictions_and_the_folders_stay(predicted, tmp_path, setting):
     folders = [predicted("x", {"a": 36}), predicted("y", {"a": 20}, prefix="y/")]
@@ -384,6 +388,7 @@ def test_other_intervals_need_predictions(run, tmp_path):
     merge_reports(folders, tmp_path / "out", {"interval": None, "table": {}})
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_predictions_newer_than_the_numbers_count(predicted, tmp_path):
     folders = [predicted("x", {"a": 36}), predicted("y", {"a": 20}, prefix="y/")]
     merge_reports(folders, tmp_path / "out", {"resamples": 10})

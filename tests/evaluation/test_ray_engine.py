@@ -1,10 +1,12 @@
 """Scored by Ray: the same predictions as in one process, whatever happens on the way."""
 
 import importlib.util
+import re
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +14,8 @@ from maibench.datasets.perturb import parse_perturbation
 from maibench.datasets.readers import open_data, read_manifest
 from maibench.errors import MaibenchError
 from maibench.evaluation.cluster.connect import connected
+from maibench.evaluation.cluster.slices import disturbances_of, missing_slices
+from maibench.evaluation.cluster.worker import ScoreSlice, Setup, code_version, read_rows, row_of
 from maibench.evaluation.ray_engine import score_on_ray
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
 from maibench.evaluation.store import open_store, read_predictions
@@ -60,8 +64,12 @@ def entries_of(folder, specs, **options):
     return [Entry(label, one, open_store(folder, None, label, f"key-{label}")) for label, one in detectors.items()]
 
 
-def on_ray(plan, entries, progress=None):
-    score_on_ray(plan, entries, None, 2, 10**8, progress)
+def on_ray(plan, entries, progress=None, workers=1):
+    score_on_ray(plan, entries, None, workers, 10**8, progress)
+
+
+def on_two(plan, entries):
+    on_ray(plan, entries, workers=2)
 
 
 def in_process(plan, entries):
@@ -72,8 +80,35 @@ def predictions(folder, entries):
     return read_predictions(folder, {entry.label: entry.store.key for entry in entries})
 
 
-def first_half(plan):
-    return Plan(plan.manifest, plan.batches[: len(plan.batches) // 2])
+def begin_of(plan, batches):
+    return Plan(plan.manifest, plan.batches[:batches])
+
+
+def written(folders):
+    return {file: file.stat().st_mtime_ns for folder in folders for file in folder.glob("*.parquet")}
+
+
+def worker(folder, entries, plan, version=None, probe=""):
+    """A worker in this process."""
+    import ray
+    from ray import cloudpickle
+
+    setup = Setup(
+        plan.manifest.images,
+        {entry.label: entry.detector for entry in entries},
+        {entry.label: entry.store for entry in entries},
+        {entry.label: "cpu" for entry in entries},
+        disturbances_of(plan),
+        10**8,
+        probe=probe,
+    )
+    pickled = np.frombuffer(cloudpickle.dumps(setup), dtype=np.uint8)
+    return ScoreSlice(ray.put(pickled), version or code_version(), [entry.label for entry in entries], 1)
+
+
+def told_by(one, plan, entries):
+    tables = [one(row_of(piece, [])) for piece in missing_slices(plan, entries)]
+    return [told for table in tables for _, all_told in read_rows(table) for told in all_told]
 
 
 def test_equal_to_one_process(demo_cache, dummies, tmp_path, monkeypatch):
@@ -82,7 +117,7 @@ def test_equal_to_one_process(demo_cache, dummies, tmp_path, monkeypatch):
     plan = make_plan(open_data("demo"), "test", perturbations, 8, 48, 0)
     specs = {"bailu": "bailu", "mai_cnn": "mai_cnn", "own": f"{dummies}:Brightness", "other": f"{dummies}:Broken"}
     both = []
-    for engine, folder in ((in_process, tmp_path / "local"), (on_ray, tmp_path / "ray")):
+    for engine, folder in ((in_process, tmp_path / "local"), (on_two, tmp_path / "ray")):
         entries = entries_of(folder, specs)
         entries[2].failure = "could not be fitted"
         engine(plan, entries)
@@ -93,25 +128,24 @@ def test_equal_to_one_process(demo_cache, dummies, tmp_path, monkeypatch):
     assert both[1].loc[both[1]["detector"] == "bailu", "status"].eq("ok").all()
 
 
-@pytest.mark.parametrize("engines", [(in_process, on_ray), (on_ray, in_process)], ids=["local first", "ray first"])
-def test_each_engine_goes_on_with_the_other(engines, plan, dummies, tmp_path):
+def test_each_engine_goes_on_with_the_other(plan, dummies, tmp_path):
     begun, whole = tmp_path / "begun", tmp_path / "whole"
-    entries = entries_of(begun, {"a": f"{dummies}:Brightness", "b": f"{dummies}:Slow"}, b={"seconds": 0.0})
-    engines[0](first_half(plan), entries[:1])
-    before = {file: file.stat().st_mtime_ns for file in entries[0].store.place.root.glob("*.parquet")}
-    assert entries[0].store.done() == set(range(len(plan.batches) // 2))
-    engines[1](plan, entries)
-    assert before.items() <= {file: file.stat().st_mtime_ns for file in entries[0].store.place.root.glob("*")}.items()
-    reference = entries_of(whole, {"a": f"{dummies}:Brightness", "b": f"{dummies}:Slow"}, b={"seconds": 0.0})
+    specs = {"a": f"{dummies}:Brightness", "b": f"{dummies}:Slow"}
+    entries, reference = (entries_of(folder, specs, b={"seconds": 0.0}) for folder in (begun, whole))
+    folders = [entry.store.place.root for entry in entries]
+    in_process(begin_of(plan, 4), entries[:1])
+    before = written(folders)
+    heard = Heard()
+    on_ray(begin_of(plan, 8), entries, heard)
+    assert heard.done == 32 and heard.said == []
+    assert before.items() <= written(folders).items(), "what was there is not scored again"
+    # every batch is a slice here, and every slice a part: scored twice, it replaces itself
+    assert sorted(file.name for file in folders[1].iterdir()) == [f"part-{n:07d}-{n:07d}.parquet" for n in range(8)]
+    before = written(folders)
+    in_process(plan, entries)
+    assert before.items() <= written(folders).items()
     in_process(plan, reference)
     pd.testing.assert_frame_equal(predictions(begun, entries), predictions(whole, reference), check_exact=True)
-
-
-def test_progress_counts_every_image_once(plan, dummies, tmp_path):
-    entries = entries_of(tmp_path, {"a": f"{dummies}:Brightness"})
-    heard = Heard()
-    on_ray(plan, entries, heard)
-    assert heard.done == plan.images and heard.said == []
     heard = Heard()
     on_ray(plan, entries, heard)  # nothing is missing
     assert heard.done == plan.images
@@ -139,9 +173,8 @@ def test_interrupted_keeps_what_was_scored_and_frees_the_cluster(plan, dummies, 
     while ray.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert ray.available_resources()["CPU"] == 2
-    heard = Heard()
-    on_ray(plan, entries, heard)
-    assert entries[0].store.done() == set(range(len(plan.batches)))
+    in_process(plan, entries)
+    assert sorted(predictions(tmp_path, entries)["path"]) == sorted(plan.manifest.rows["path"])
 
 
 def test_a_detector_that_no_node_can_load(plan, dummies, tmp_path):
@@ -186,40 +219,33 @@ def sent_with_its_code():
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
-@pytest.mark.parametrize("sees", ["nothing", "reads and cannot write", "reads and writes elsewhere"])
-def test_a_node_without_the_folder(sees, plan, dummies, tmp_path, sent_with_its_code):
-    shared, own = tmp_path / "predictions" / "a", tmp_path / "own"
-    reads, writes, said = {
-        "nothing": (own, own, [f"does not see the run's folder {own}"]),
-        "reads and cannot write": (shared, Path("/proc/nowhere"), ["/proc/nowhere: cannot be written"]),
-        "reads and writes elsewhere": (shared, own, ["12 batches were scored there and are not among the predictions"]),
-    }[sees]
-    entries = entries_of(tmp_path, {"a": f"{dummies}:Brightness"})
-    entries[0].store.place = NodePlace(shared, reads, writes)
+def test_nodes_that_cannot_write_where_the_driver_reads(plan, dummies, tmp_path, sent_with_its_code):
+    """One detector's folder is refused on the node, another's is a folder of the node's own."""
+    own = tmp_path / "own"
+    entries = entries_of(tmp_path, {"refused": f"{dummies}:Brightness", "own": f"{dummies}:Brightness"})
+    for entry, writes in zip(entries, (Path("/proc/nowhere"), own), strict=True):
+        entry.store.place = NodePlace(entry.store.place.root, entry.store.place.root, writes)
     heard = Heard()
     on_ray(plan, entries, heard)
     found = predictions(tmp_path, entries)
-    assert sorted(found["path"]) == sorted(plan.manifest.rows["path"])
-    assert len(heard.said) in (1, 2)  # once a node, not once a part
-    assert all(text in line for text, line in zip(said, heard.said, strict=False)), heard.said
-    assert own.exists() == (sees == "reads and writes elsewhere")
+    assert sorted(found["path"]) == sorted([*plan.manifest.rows["path"]] * 2)
+    refused, lost = heard.said  # once a node, not once a part
+    assert "/proc/nowhere" in refused and "what it scores is written from here" in refused
+    assert f"{len(plan.batches)} batches were scored there and are not among the predictions" in lost
+    assert list(own.iterdir()), "the node has written there"
     assert heard.done == plan.images
-    assert not list(shared.glob(".*")), "what tells nodes of the folder is removed"
+    assert not list((tmp_path / "predictions").rglob(".*")), "what tells nodes of the folder is removed"
 
 
-def test_a_node_with_other_code(plan, dummies, tmp_path, monkeypatch):
-    from maibench.evaluation import ray_engine
-
-    monkeypatch.setattr(ray_engine, "code_version", lambda: "maibench 9.9.9")
-    with pytest.raises(
-        MaibenchError, match=r"there is maibench .*, here maibench 9\.9\.9; install the same everywhere"
-    ):
-        on_ray(plan, entries_of(tmp_path, {"a": f"{dummies}:Brightness"}))
-
-
-def test_parts_say_which_batches_they_hold(plan, dummies, tmp_path):
-    """So that scoring a slice again writes the same files, and never a batch twice."""
+def test_a_node_that_does_not_see_the_folder_writes_nothing_there(plan, dummies, tmp_path):
     entries = entries_of(tmp_path, {"a": f"{dummies}:Brightness"})
-    on_ray(plan, entries)
-    names = sorted(file.name for file in entries[0].store.place.root.iterdir())
-    assert names == [f"part-{batch:07d}-{batch:07d}.parquet" for batch in range(len(plan.batches))]
+    told = told_by(worker(tmp_path, entries, plan, probe=".part-not-there"), plan, entries)
+    assert [(one.first, one.table.num_rows) for one in told] == [(batch, 4) for batch in range(len(plan.batches))]
+    assert all("does not see the run's folder" in one.problem for one in told)
+    assert not entries[0].store.place.root.exists()
+
+
+def test_a_node_with_other_code(plan, dummies, tmp_path):
+    entries = entries_of(tmp_path, {"a": f"{dummies}:Brightness"})
+    told = told_by(worker(tmp_path, entries, plan, version="maibench 9.9.9"), plan, entries)
+    assert re.search(r"there is maibench .*, here maibench 9\.9\.9; install the same everywhere", told[0].fatal)

@@ -82,6 +82,7 @@ def test_report_makes_again_what_compare_made(data_set, dummies, tmp_path):
     assert "30 resamples" in (run.folder / "metrics.csv").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_only_the_predictions_of_the_run_count(data_set, dummies, tmp_path):
     settings = {"models": [f"{dummies}:Brightness"], "data": str(data_set()), "out": str(tmp_path), "resamples": 10}
     run = run_comparison(make_config(None, settings, []))
@@ -101,6 +102,7 @@ def test_folders_without_predictions(tmp_path, name):
     assert not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_image_twice(theirs):
     folder = theirs / "predictions" / "weak"
     (folder / "three.parquet").write_bytes((folder / "two.parquet").read_bytes())
@@ -108,6 +110,7 @@ def test_an_image_twice(theirs):
         write_report(theirs)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_same_text_whoever_rounds(theirs):
     write_report(theirs, {"resamples": 10})
     cells = (theirs / "metrics.csv").read_text().replace("\n", ",").split(",")
@@ -134,6 +137,7 @@ def test_what_has_nothing_to_say_any_more_is_removed(theirs):
     assert not (theirs / "robustness.svg").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_frame_agrees_with_the_main_table(theirs):
     """The numbers of one report come from different modules: they are the same numbers."""
     write_report(theirs, {"resamples": 50})

@@ -72,8 +72,8 @@ def test_logits_and_scores(scored, greys):
 
 def test_an_image_is_decoded_once_for_all(scored, greys, monkeypatch):
     decoded = []
-    decode = pipeline.decode
-    monkeypatch.setattr(pipeline, "decode", lambda data: decoded.append(len(data)) or decode(data))
+    decode = pipeline.decode_file
+    monkeypatch.setattr(pipeline, "decode_file", lambda file: decoded.append(file.path) or decode(file))
     predictions = scored(greys([(10, 0), (200, 1)] * 5), ["Brightness", "Slow"], perturb=("none", "jpeg:75"))
     assert len(predictions) == 10 * 2 * 2
     assert len(decoded) == 10

@@ -1,5 +1,5 @@
-"""Several processes of one training on this machine, as torchrun begins them, but forked from a server that imported
-everything beforehand: a real launcher takes seconds for each."""
+"""Trainings in processes of their own, one or several as torchrun begins them, forked from a server that imported
+everything beforehand: an interpreter of its own takes seconds for each."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Launched:
 def launch(
     folder: Path, arguments: Sequence[object], count: int = 2, environment: Mapping[str, str] | None = None
 ) -> Launched:
-    """`maibench ARGUMENTS` in so many processes that find each other, on processors; "{rank}" in an argument is the
-    number of the process. environment: besides what torchrun sets; KILLED_AT="1 9": process 1 is killed before its
-    ninth batch."""
+    """`maibench ARGUMENTS` with one thread, in so many processes that find each other, on processors; "{rank}" in an
+    argument is the number of the process. environment: besides what torchrun sets (nothing for one process);
+    KILLED_AT="1 9": process 1 is killed before its ninth batch."""
     CONTEXT.set_forkserver_preload(["maibench.cli", "maibench.finetune.trainer", "maibench.models.moondream.detector"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -51,9 +51,9 @@ def launch(
     for rank in range(count):
         own = {
             "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
         }  # fmt: skip
-        own_environment = {**{name: str(value) for name, value in own.items()}, **(environment or {})}
+        own_environment = {name: str(value) for name, value in own.items() if count > 1} | dict(environment or {})
         launched.files.append(folder / f"stderr-{port}-{rank}")
         own_arguments = [str(argument).replace("{rank}", str(rank)) for argument in arguments]
         command = (own_environment, own_arguments, launched.files[-1])
@@ -63,7 +63,7 @@ def launch(
 
 
 def _run(environment: dict[str, str], arguments: list[str], file: Path) -> None:
-    os.environ.update(environment)
+    os.environ.update(environment | {"OMP_NUM_THREADS": "1"})
     with open(file, "w") as stream:
         os.dup2(stream.fileno(), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115

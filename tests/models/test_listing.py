@@ -1,5 +1,8 @@
 """What `maibench models` and `maibench show` say."""
 
+import subprocess
+import sys
+
 import pytest
 from rich.console import Console
 
@@ -27,6 +30,20 @@ def test_list_names_parameters_and_the_authors_number():
     assert "21,287,425" in lines["mai_resnet"]
     assert "0.9588" in lines["bailu"]
     assert "training split" in lines["metadata"]
+
+
+def test_list_makes_no_network_of_an_optional_library():
+    code = """
+import sys
+from rich.console import Console
+from maibench.models.listing import list_models
+Console(width=200).print(list_models("*"))
+print([name for name in ("timm", "transformers", "torchvision") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *table, imported = done.stdout.splitlines()
+    assert imported == "[]"
+    assert "a backbone of timm with one logit" in next(line for line in table if line.startswith("timm"))
 
 
 def test_pattern():

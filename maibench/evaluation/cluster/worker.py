@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,7 +24,9 @@ from maibench.models.base import Detector
 from maibench.models.device import choose_device
 
 SLICE, TOLD = "slice", "told"
-"""The columns of what goes from pool to pool: a row is a slice, pickled, and what was made of it so far."""
+"""The columns of what goes from pool to pool: a row is a slice, pickled and packed, and what was made of it so far."""
+
+_SCORING = ("models", "datasets", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,13 @@ class Setup:
 
 @cache
 def code_version() -> str:
-    """What has to be the same on every node: maibench, to the letter, and torch."""
+    """What has to be the same on every node: what maibench scores with, to the letter, and torch."""
     import torch
 
-    digest = hashlib.sha256()
-    for file in sorted(Path(str(maibench.__file__)).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
+    digest, package = hashlib.sha256(), Path(str(maibench.__file__)).parent
+    for folder in _SCORING:
+        for file in sorted((package / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
     torch_version = torch.__version__.partition("+")[0]
     return f"maibench {maibench.__version__} (code {digest.hexdigest()[:8]}) with torch {torch_version}"
 
@@ -139,15 +143,15 @@ class ScoreSlice:
 
 
 def row_of(piece: Slice, told: list[Told]) -> pa.Table:
-    """What goes from pool to pool."""
-    columns = {SLICE: pickle.dumps(piece), TOLD: pickle.dumps(told)}
+    """What goes from pool to pool. Slices are packed: the driver holds all of them."""
+    columns = {SLICE: zlib.compress(pickle.dumps(piece), 1), TOLD: pickle.dumps(told)}
     return pa.table({name: pa.array([value], pa.large_binary()) for name, value in columns.items()})
 
 
 def read_rows(table: pa.Table) -> Iterator[tuple[Slice, list[Told]]]:
     """The slices of a table, and what was made of each."""
     for row in table.to_pylist():
-        yield pickle.loads(row[SLICE]), pickle.loads(row[TOLD])
+        yield pickle.loads(zlib.decompress(row[SLICE])), pickle.loads(row[TOLD])
 
 
 def _sees(store: PredictionStore, probe: str) -> bool:

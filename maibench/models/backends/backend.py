@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from maibench.models.backends.quiet import import_quietly
 from maibench.models.base import Detector
 
 FLOAT32_BOUND = 1e-3
@@ -54,7 +55,7 @@ class Backend:
     @property
     def version(self) -> str:
         """Of the package that computes, whatever its distribution is called (onnxruntime-gpu, ...)."""
-        return str(import_module(self.packages[0]).__version__).partition("-")[0]
+        return str(import_quietly(self.packages[0]).__version__).partition("-")[0]
 
     def compile_network(self, detector: Detector, example: Tensor) -> Callable[[Tensor], Tensor]:
         """`detector.tensor_logits` as this backend computes it; batches are like `example`, but of any number of images

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from maibench.models.backends.backend import PIECE, Unsuitable
 from maibench.models.backends.graph import INPUT, first_line, onnx_graph
+from maibench.models.backends.quiet import import_quietly
 from maibench.models.base import Detector
 from maibench.models.device import in_chunks
 
@@ -17,10 +18,9 @@ _ERRORS_ONLY = 3
 
 def compile_network(detector: Detector, example: Tensor, bfloat16: bool) -> Callable[[Tensor], Tensor]:
     """`tensor_logits` by ONNX Runtime in float32 on a CPU. Raises Unsuitable where it cannot be exported or loaded."""
-    import onnxruntime
-
     if bfloat16:
         raise Unsuitable("ONNX Runtime computes in float32 on a CPU")
+    onnxruntime = import_quietly("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY

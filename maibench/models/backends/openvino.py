@@ -13,6 +13,7 @@ from torch import Tensor
 from maibench.cores import cores
 from maibench.models.backends.backend import PIECE, Unsuitable
 from maibench.models.backends.graph import first_line, onnx_graph
+from maibench.models.backends.quiet import import_quietly
 from maibench.models.base import Detector
 from maibench.models.device import in_chunks
 
@@ -22,13 +23,10 @@ def compile_network(detector: Detector, example: Tensor, bfloat16: bool) -> Call
 
     Raises Unsuitable where it cannot be exported or read, and where the processor has no bfloat16.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = import_quietly("openvino").Core()
     if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise Unsuitable("this processor has no bfloat16")
     try:
-        # read as ONNX: openvino.convert_model would report its use to Intel
         model = core.read_model(io.BytesIO(onnx_graph(detector, example)))
         network = core.compile_model(model, "CPU", _settings(bfloat16))
     except RuntimeError as error:
