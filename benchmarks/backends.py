@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor
 
 from benchmarks.measure import Ratio, alternating, times_as_fast
 from maibench.cores import one_core
-from maibench.models.backends.backend import BACKENDS, Backend, Unsuitable
+from maibench.models.backends.backend import BACKENDS, Unsuitable
 from maibench.models.base import Detector
 from maibench.models.loading import load_detector
+
+Network = Callable[[Tensor], Tensor]
 
 CASES = (("bailu", 256), ("mai_cnn", 200))
 BATCHES = (1, 8)
@@ -33,7 +36,7 @@ def main() -> list[Ratio]:
 def _measure(name: str, x: Tensor) -> list[Ratio]:
     detector = load_detector(name)
     compiled, absent = _compiled(detector, x)
-    networks = {"torch": detector.run_in_torch, **compiled}
+    networks: dict[str, Network] = {"torch": detector.run_in_torch, **compiled}
     ways = {way: partial(network, x) for way, network in networks.items()}
     wanted = ways["torch"]()
     seconds = alternating(ways, ROUNDS, warm=3)
@@ -58,9 +61,10 @@ def _measure(name: str, x: Tensor) -> list[Ratio]:
     return rows + [Ratio(f"{case}: {way} / torch", None, detail=reason) for way, reason in absent.items()]
 
 
-def _compiled(detector: Detector, x: Tensor) -> tuple[dict[str, Backend], dict[str, str]]:
+def _compiled(detector: Detector, x: Tensor) -> tuple[dict[str, Network], dict[str, str]]:
     """What each backend for a CPU made of the detector, and why some made nothing."""
-    compiled, absent = {}, {}
+    compiled: dict[str, Network] = {}
+    absent: dict[str, str] = {}
     for backend in BACKENDS.values():
         if "cpu" not in backend.devices:
             continue

@@ -24,7 +24,7 @@ from maibench.memory import keep_freed_memory
 from maibench.models.base import Detector
 from maibench.models.loading import load_detector
 
-DETECTOR, SIZES, ROUNDS = "bailu", (1_024, 6_144), 3
+DETECTOR, SIZES, WARM, ROUNDS = "bailu", (1_024, 6_144), 64, 3
 LISTED = 1_000_000
 GIGABYTE = 1000.0  # MB
 
@@ -53,9 +53,8 @@ with tempfile.TemporaryDirectory() as folder:
     score_on_ray(plan, [entry], None, None, 10**8, peak)
     peak.advance(0)
     batches = len(entry.store.done())
-    size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet")) / plan.images
 print(json.dumps({"images": plan.images, "complete": batches == len(plan.batches), "before": before, "peak": peak.at,
-                  "with_shared": held(["VmHWM"]), "bytes": size}))
+                  "with_shared": held(["VmHWM"])}))
 """
 
 
@@ -81,7 +80,7 @@ def speeds(sizes: tuple[int, int], rounds: int) -> list[Ratio]:
         if most > 1:
             ways["Ray, 1 worker"] = score_there(detector, 1)
         for work in ways.values():
-            work(manifest, 64, folder)
+            work(manifest, WARM, folder)
         timed = {
             f"{name} {size}": lambda work=work, size=size: work(manifest, size, folder)
             for name, work in ways.items()
@@ -89,6 +88,8 @@ def speeds(sizes: tuple[int, int], rounds: int) -> list[Ratio]:
         }
         seconds = in_turns(timed, rounds)
         held = memory()
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.parquet"))
+        size //= len(ways) * (WARM + rounds * sum(sizes))
     few, many = sizes
     lines = {}
     for name in ways:
@@ -100,7 +101,12 @@ def speeds(sizes: tuple[int, int], rounds: int) -> list[Ratio]:
     what = f"{1 / there:.0f} against {1 / alone:.0f} images/s on {most} cores"
     fixed = f"to begin {begin_there - begin:.1f} s more, and {started:.1f} s where a cluster is started"
     rows = [
-        Ratio(f"Ray against in process, {DETECTOR}", alone / there, 0.9, f"{what}; {fixed}; {held:.0f} MB a worker")
+        Ratio(
+            f"Ray against in process, {DETECTOR}",
+            alone / there,
+            0.9,
+            f"{what}; {fixed}; {held:.0f} MB a worker, {size} bytes a prediction",
+        )
     ]
     if most > 1:
         one = lines["Ray, 1 worker"][0]
@@ -119,8 +125,7 @@ def driver_memory(listed: int) -> Ratio:
         raise RuntimeError(f"predictions are missing: {facts}")
     detail = (
         f"{facts['peak']:.0f} MB at most with a list of {listed:,} images, {facts['images']:,} of them scored; "
-        f"{facts['before']:.0f} MB before, {facts['with_shared']:.0f} MB with what is shared with Ray's object store; "
-        f"{facts['bytes']:.0f} bytes a prediction"
+        f"{facts['before']:.0f} MB before, {facts['with_shared']:.0f} MB with what is shared with Ray's object store"
     )
     return Ratio("memory of Ray's driver, a gigabyte against it", GIGABYTE / facts["peak"], 1.0, detail)
 

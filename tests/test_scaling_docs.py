@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import secrets
 import shlex
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from typer.main import get_command
 
 from maibench.cli import app
 from maibench.config import RunConfig
+from tests.ray_cluster import MARK, processes
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "configs" / "cluster"
@@ -74,3 +81,39 @@ def test_the_job_of_kubernetes_is_well_formed():
 
 def test_the_script_of_slurm_is_bash():
     subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
+
+
+@pytest.mark.slow
+def test_the_script_of_slurm_scores_with_stand_ins_for_slurm(data_set, tmp_path: Path):
+    pytest.importorskip("ray.data")
+    stand_ins = {
+        "srun": 'while [[ $1 == --* ]]; do shift; done\nSLURM_PROCID=0 exec "$@"',
+        "scontrol": '[[ "$*" == "show hostnames $SLURM_JOB_NODELIST" ]] && echo here',
+    }
+    for name, script in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "compare.py").symlink_to(ROOT / "compare.py")
+    mark = f"slurm-{secrets.token_hex(8)}"
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "here", "SLURM_CPUS_ON_NODE": "1"}
+    own = {"MAIBENCH_VENV": sys.prefix, "SLURM_SUBMIT_DIR": str(tmp_path), MARK: mark}
+    quick = [word for name in ("figures", "audit") for word in ("--set", f"{name}=false")]
+    asked = ["--models", "mai_cnn", "--data", str(data_set()), "--out", str(tmp_path / "out"), *quick]
+    try:
+        done = subprocess.run(
+            [CLUSTER / "slurm.sh", *asked, "--set", "gallery=0"],
+            env=os.environ | job | own | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=250,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "1 of 1 nodes" in done.stdout
+        assert pd.read_csv(tmp_path / "out" / "metrics.csv")["n"].tolist() == [8]
+        deadline = time.monotonic() + 30  # its cluster ends with the job
+        while processes(mark) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not processes(mark)
+    finally:
+        for pid in processes(mark):
+            os.kill(pid, signal.SIGKILL)

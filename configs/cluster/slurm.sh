@@ -25,6 +25,7 @@ export PATH="${MAIBENCH_VENV:-$PWD/.venv}/bin:$PATH"
 # every job has a token of its own: others on the same network cannot use its cluster
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 # a node that is taken away has nothing to wait for
 
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 port=$((20000 + SLURM_JOB_ID % 20000)) # two jobs may share a node

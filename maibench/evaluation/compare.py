@@ -296,4 +296,4 @@ def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progre
 
 
 def _count(entries: list[Entry]) -> int:
-    return sum(part.last - part.first + 1 for entry in entries for part in entry.store.parts().values())
+    return sum(len(entry.store.done()) for entry in entries)

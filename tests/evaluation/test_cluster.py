@@ -212,6 +212,7 @@ def test_the_driver_is_killed_and_the_same_command_goes_on(cluster: Cluster, ask
     assert again == set(asked.rows()["path"]) - kept
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed(cluster: Cluster, asked: Request, alone: Request):
     driver = asked.start(cluster)
     wait_until(lambda: at_work(asked, "a", "b"), driver)
@@ -234,6 +235,7 @@ def test_a_machine_is_lost(cluster: Cluster, asked: Request, alone: Request):
     assert {node for node, _ in asked.scored()[len(before) :]} == {"b"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="mounting is not allowed here")
 @pytest.mark.parametrize(
     ("lacks", "says"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from maibench.cores import stay_on_one_core
+from maibench.models.backends.backend import BACKENDS
 from maibench.models.backends.choose import use_backend
 from maibench.models.base import Detector
 from maibench.models.loading import build, load_detector
@@ -60,9 +61,8 @@ def test_bundled(texture, name):
 
 @pytest.mark.parametrize("name", ["torch-bf16", "onnx", "openvino"])
 def test_backends(texture, name):
-    if name != "torch-bf16":
-        pytest.importorskip("onnx")
-        pytest.importorskip({"onnx": "onnxruntime"}.get(name, name))
+    if missing := BACKENDS[name].missing:
+        pytest.skip(f"{missing} is not installed")
     detector = load_detector("bailu")
     items = [detector.preprocess(texture((120, 90), seed)) for seed in range(4)]
     use_backend(detector, name, items)

@@ -23,7 +23,6 @@ _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else every worker warns of a change to come
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # what ends a run is told by us, the rest is no user's concern
-    "RAY_gcs_rpc_server_connect_timeout_s": str(SECONDS),
 }
 _LOGGERS = ("ray", "ray.data")
 
@@ -118,9 +117,20 @@ def _check_reachable(address: str) -> None:
     if not colon or not port.isdecimal():
         raise MaibenchError(f"--address {address}: give HOST:PORT, as 'ray start --head' says it, or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
+                _check_grpc(connection)
     except (OSError, OverflowError) as error:
         raise _unreachable(address, str(error)) from error
+
+
+def _check_grpc(connection: socket.socket) -> None:
+    """Raise ConnectionError where what listens does not speak gRPC, as Ray does: HTTP/2 (RFC 9113, 3.4), where both
+    sides begin with a frame of settings."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+    answer = connection.recv(9)
+    if answer[3:4] != b"\4":
+        raise ConnectionError("what answers is not Ray")
 
 
 def _unreachable(address: str, reason: str) -> MaibenchError:

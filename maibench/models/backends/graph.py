@@ -29,6 +29,7 @@ def onnx_graph(detector: Detector, example: Tensor) -> bytes:
             # the newer exporter needs another package and minutes; that sizes become constants is checked afterwards
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            warnings.filterwarnings("ignore", module=r"torch\.onnx")
             torch.onnx.export(
                 _Network(detector).eval(),
                 (example.clone(),),

@@ -2,6 +2,8 @@
 
 import socket
 import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -23,6 +25,20 @@ def test_nobody_answers():
     with pytest.raises(MaibenchError, match=told), connected(f"127.0.0.1:{free_port()}"):
         pass
     assert time.monotonic() - started < 20
+
+
+def test_somebody_else_answers():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with (
+            pytest.raises(MaibenchError, match="what answers is not Ray"),
+            connected(f"127.0.0.1:{server.server_port}"),
+        ):
+            pass
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_the_environment_names_the_cluster(monkeypatch):
