@@ -126,8 +126,13 @@ class RunConfig(BaseModel):
             "audit",
         }
         values = self.model_dump(mode="json", exclude=free)
-        what = {label: {k: v for k, v in own.items() if k not in OF_THE_HARNESS} for label, own in self.options.items()}
-        return values | {"options": {label: own for label, own in what.items() if own}}
+        return values | {"options": options_of_detectors(self.options)}
+
+
+def options_of_detectors(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{label: {option: value}} without what is the harness's."""
+    own = {label: {k: v for k, v in given.items() if k not in OF_THE_HARNESS} for label, given in options.items()}
+    return {label: given for label, given in own.items() if given}
 
 
 def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -> RunConfig:

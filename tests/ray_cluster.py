@@ -24,16 +24,10 @@ PATIENCE = 60
 """Seconds in which a node has to be up."""
 
 _WATCH = """
-import os, signal, sys
-from pathlib import Path
+import sys
+from tests.ray_cluster import kill
 sys.stdin.read()  # ends when the tests do, however they end
-from tests.ray_cluster import processes
-while found := processes(sys.argv[1]):
-    for pid in found:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+kill(sys.argv[1])
 """
 
 
@@ -84,10 +78,8 @@ class Cluster:
         self._await([self._start(name, self._worker(name, cores), within) for name in names])
 
     def kill(self, name: str) -> None:
-        """End every process of a node at once: SIGKILL, as when a machine is gone."""
-        for pid in self.processes(name):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End every process of a node, as when a machine is gone."""
+        kill(f"{self.id}-{name}")
 
     def processes(self, name: str) -> list[int]:
         """The ids of a node's processes."""
@@ -143,6 +135,15 @@ class Cluster:
 def processes(mark: str) -> list[int]:
     """The ids of all processes whose node's mark begins with `mark`."""
     return [pid for pid in _all() if f"{MARK}={mark}".encode() in _read(pid, "environ")]
+
+
+def kill(mark: str) -> None:
+    """SIGKILL all processes whose node's mark begins with `mark`, and wait until they are gone."""
+    while found := processes(mark):
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def with_full_disk(folder: Path, *below: str) -> list[str]:

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from typer.main import get_command
 
 from maibench.cli import app
 from maibench.config import RunConfig
-from tests.ray_cluster import MARK, processes
+from tests.ray_cluster import MARK, kill, processes
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "configs" / "cluster"
@@ -115,5 +114,4 @@ def test_the_script_of_slurm_scores_with_stand_ins_for_slurm(data_set, tmp_path:
             time.sleep(0.1)
         assert not processes(mark)
     finally:
-        for pid in processes(mark):
-            os.kill(pid, signal.SIGKILL)
+        kill(mark)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import maibench
+from maibench.config import options_of_detectors
 from maibench.errors import MaibenchError
 from maibench.files import PART, write_text
 
@@ -61,6 +62,7 @@ def check_same_request(folder: Path, run: dict[str, Any], identity: dict[str, An
             raise MaibenchError(f"{folder}: holds files but no run of maibench; choose another folder with --out")
         return
     before = run.get("config", {})
+    before = before | {"options": options_of_detectors(before.get("options", {}))}
     changed = [key for key in identity if before.get(key, identity[key]) != identity[key]]
     if changed and not fresh:
         key = changed[0]

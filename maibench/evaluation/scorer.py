@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from maibench.cores import cores
 from maibench.datasets.attack_names import is_attack
 from maibench.datasets.images import Images
 from maibench.evaluation.pipeline import Failure, Job, Prepared, Workers, applies, stream
@@ -35,7 +34,7 @@ LARGE = 100_000_000
 @dataclass(frozen=True)
 class Scored:
     """One detector's predictions of one batch, with the columns of `SCHEMA`. seconds: that the detector took for
-    `timed` images, on all workers together; both 0 where the batch was attacked, which takes cores from it."""
+    `timed` images, on one core, or on its GPU; both 0 where the batch was attacked, which takes cores from it."""
 
     label: str
     batch: int
@@ -94,16 +93,15 @@ class Scorer:
         rest: dict[str, _Asked],
     ) -> Iterator[Scored]:
         """Answers to a piece of a batch; with the last piece, the batch's predictions."""
-        share = min(self._workers, cores())
         for label in job.labels:
-            spent = sum(image.seconds.get(label, 0.0) for image in images) / share
+            spent = sum(image.seconds.get(label, 0.0) for image in images)
             if label in asked:
                 answers = _joined([future.result() for future in asked[label]])
-                spent += answers.seconds / share
             else:
                 answers = rest[label].read()
-                spent += answers.seconds
-            whole.add(label, answers, spent)
+                if self._detectors[label].device.type != "cpu":
+                    spent = 0.0  # all cores preprocess while the GPU computes
+            whole.add(label, answers, spent + answers.seconds)
         if job.is_last:
             for label in job.labels:
                 yield whole.take(label, job, images)
@@ -218,17 +216,17 @@ def _answer(detector: Detector, items: list[Any]) -> tuple[tuple[torch.Tensor, t
 
 
 class _Clock:
-    """The seconds from its making to `stop`."""
+    """The seconds from its making to `stop`, of every core that torch uses in this thread."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._stopped = self._started
+        self._spent = 0.0
 
     def stop(self) -> None:
-        self._stopped = time.perf_counter()
+        self._spent = (time.perf_counter() - self._started) * torch.get_num_threads()
 
     def seconds(self) -> float:
-        return self._stopped - self._started
+        return self._spent
 
 
 class _GpuClock(_Clock):

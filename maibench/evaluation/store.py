@@ -168,7 +168,8 @@ def read_predictions(run: Path, keys: dict[str, str] | None = None) -> pd.DataFr
 
 
 def images_per_second(run: Path, keys: dict[str, str]) -> dict[str, float]:
-    """{label: images a second spent in the detector}, over all parts and sessions that scored them."""
+    """{label: images a second of one core, or GPU, spent in the detector}, over all parts and sessions that scored
+    them."""
     predictions = read_run(run).get(KEPT_AT)
     speeds = {}
     for label, key in keys.items():

@@ -217,7 +217,9 @@ def test_weights_of_an_option(data_set, tmp_path):
         ({"device": "gpu"}, "unknown device 'gpu': use auto, cpu or cuda"),
         ({"perturb": ["jepg:75"]}, "unknown perturbation 'jepg'"),
         ({"options": {"metadta": {"a": 1}}}, "no detector is called 'metadta' here; there are: metadata"),
-        ({"options": {"metadata": {"device": "cpu"}}}, "device is chosen for all detectors: --device"),
+        ({"options": {"metadata": {"device": "tpu"}}}, "unknown device 'tpu': use auto, cpu or cuda"),
+        ({"backend": "onnks"}, "metadata: unknown backend 'onnks': did you mean onnx"),
+        ({"backend": "openvino"}, "metadata: the backend openvino cannot be used: .*--set LABEL.backend=torch"),
         ({"options": {"metadata": {"a": 1}}}, "metadata has no option 'a'; its options: none"),
         ({"data": "nothing/there"}, "no data at 'nothing/there'"),
     ],
@@ -319,3 +321,32 @@ def test_default_folder_is_used(known, dummies, tmp_path, monkeypatch):
     run = maibench.compare(f"b={dummies}:Brightness", data=known, resamples=10)
     assert run.folder == Path("results") / f"{known.parent.name}-b"
     assert (tmp_path / run.folder / "metrics.csv").is_file()
+
+
+def test_a_backend_of_its_own_and_the_same_again(data_set, tmp_path):
+    data, out = data_set(n_real=3, n_synthetic=3), tmp_path / "run"
+    models = ["plain=bailu", "fast=bailu", "metadata"]
+    options = {"fast": {"backend": "onnx"}, "metadata": {"device": "cpu"}}
+    run = compare(models[:2], data, out, options={"fast": options["fast"]})
+    logits = run.predictions.pivot(index="path", columns="detector", values="logit")
+    np.testing.assert_allclose(logits["plain"], logits["fast"], rtol=0, atol=1e-3)
+    plain, fast = json.loads((out / "run.json").read_text())["detectors"]
+    assert (plain["backend"], fast["backend"]) == ("torch", "onnx")
+    assert plain["fingerprint"] == fast["fingerprint"]
+    assert plain["key"] != fast["key"]
+    assert compare(models[:2], data, out, options={"fast": options["fast"]}).scored == 0
+    heard = Heard()
+    assert compare(models[:2], data, out, progress=heard).scored == 1, "another backend is another computation"
+    assert any(text.startswith("fast: its weights, code") for text in heard.said)
+
+
+def test_auto_takes_what_it_took_before(data_set, tmp_path, monkeypatch):
+    data, out, heard = data_set(n_real=3, n_synthetic=3), tmp_path / "run", Heard()
+    assert compare("mai_cnn", data, out, backend="auto", progress=heard).scored == 1
+    took = json.loads((out / "run.json").read_text())["detectors"][0]["backend"]
+    assert any(text.startswith(f"mai_cnn: {took}") for text in heard.said)
+    other = {"torch": "onnx"}.get(took, "torch")
+    monkeypatch.setattr(
+        "maibench.models.backends.choose.times_as_fast", lambda ways, *_: {name: float(name == other) for name in ways}
+    )
+    assert compare("mai_cnn", data, out, backend="auto").scored == 0

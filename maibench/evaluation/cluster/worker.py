@@ -20,6 +20,7 @@ from maibench.evaluation.cluster.slices import Slice
 from maibench.evaluation.pipeline import Disturbance
 from maibench.evaluation.scorer import Scored, Scorer
 from maibench.evaluation.store import PredictionStore
+from maibench.memory import keep_freed_memory
 from maibench.models.base import Detector
 from maibench.models.device import choose_device
 
@@ -99,6 +100,7 @@ class ScoreSlice:
     def _prepare(self, setup: Setup, cores: int) -> None:
         import torch
 
+        keep_freed_memory()
         torch.set_num_threads(cores)
         for label, device in setup.devices.items():
             setup.detectors[label].to(choose_device(device)).eval()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _METRICS = {"accuracy": "accuracy", "auc": "AUC"}
-_COSTS = {"milliseconds": "milliseconds an image", "parameters": "parameters"}
+_COSTS = {"milliseconds": "milliseconds an image, one core or GPU", "parameters": "parameters"}
 
 # Inches: a panel of one row, and of two.
 _HEIGHTS = (2.2, 1.65)

@@ -37,6 +37,7 @@ def write_notes(summary: Summary, split: Split) -> list[str]:
         *_naming_empty("seen is empty: unknown what it was trained on:", per_generator, "seen"),
         *_naming_empty("parameters are unknown:", metrics, "parameters"),
         *_naming_empty("images per second were not measured:", metrics, "images_per_second"),
+        *_notes_on_speed(metrics),
     ]
     return list(dict.fromkeys(lines))
 
@@ -49,6 +50,11 @@ def _naming(text: str, names: Iterable[str]) -> list[str]:
 
 def _naming_empty(text: str, frame: pd.DataFrame, column: str) -> list[str]:
     return _naming(text, frame["detector"][frame[column].isna()])
+
+
+def _notes_on_speed(metrics: pd.DataFrame) -> list[str]:
+    known = metrics["images_per_second"].notna().any()
+    return ["images per second are those of one core, or one GPU: preprocessing and network"] if known else []
 
 
 def _notes_on_images(images: pd.DataFrame) -> list[str]:
