@@ -17,10 +17,10 @@ compare: env
 	$(BIN)/python compare.py --models bailu,mai_cnn,moondream
 
 test: env
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n auto --dist loadfile
 
 test-all: env
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: env
 	$(BIN)/ruff check .

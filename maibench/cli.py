@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -182,7 +183,10 @@ def finetune(
     data: Annotated[list[str], typer.Option(help="A SOURCE with train and validation splits; may be repeated.")],
     columns: Annotated[str, typer.Option(help=COLUMNS)] = "",
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for a value of the recipe.")] = None,
-    device: Annotated[str, typer.Option(help="auto or cpu; several devices: accelerate launch -m maibench.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(help="auto, cpu or cuda; several devices: torchrun or accelerate launch (configs/accelerate/)."),
+    ] = "auto",
 ) -> None:
     """Train a detector from a recipe; the same command goes on from the last checkpoint."""
     with exit_codes("interrupted; the last checkpoint is kept, the same command goes on from there"):
@@ -194,7 +198,8 @@ def finetune(
         settings = read_recipe(recipe, set_ or [])
         manifests = [open_data(source, columns) for source in data]
         train(settings, manifests, out, device, TerminalProgress("training", "steps"))
-        _say(f"done; compare it with --models {out}")
+        if os.environ.get("RANK", "0") == "0":
+            _say(f"done; compare it with --models {out}")
 
 
 @app.command()

@@ -20,7 +20,7 @@ from pathlib import Path
 MARK = "MAIBENCH_TEST_NODE"
 """The environment variable that every process of a node inherits: the cluster's id and the node's name."""
 STORE_BYTES = 100_000_000
-PATIENCE = 60
+PATIENCE = 120
 """Seconds in which a node has to be up."""
 
 _WATCH = """
@@ -79,11 +79,11 @@ class Cluster:
 
     def kill(self, name: str) -> None:
         """End every process of a node, as when a machine is gone."""
-        kill(f"{self.id}-{name}")
+        kill(f"{self.id}-{name}\0")
 
     def processes(self, name: str) -> list[int]:
         """The ids of a node's processes."""
-        return processes(f"{self.id}-{name}")
+        return processes(f"{self.id}-{name}\0")
 
     def actors(self, name: str) -> list[int]:
         """The ids of the actors that are at work on a node."""
@@ -149,10 +149,10 @@ def kill(mark: str) -> None:
 def with_full_disk(folder: Path, *below: str) -> list[str]:
     """A command that runs the command after it where nothing more can be written into these folders `below` a folder:
     no space is left. What others write there is seen."""
-    layers = "up=$(mktemp -d); mount -t tmpfs -o size=256k none $up; mkdir $up/work"
-    there = " ".join(f"$up/upper/{name}" for name in ("", *below))
-    overlay = "mount -t overlay -o lowerdir=$0,upperdir=$up/upper,workdir=$up/work none $0"
-    return _mounted(f"{layers}; mkdir -p {there}; {overlay}; cat /dev/zero > $up/full 2> /dev/null || true", folder)
+    layers = "mount -t tmpfs -o size=256k none /mnt; mkdir /mnt/work"
+    there = " ".join(f"/mnt/upper/{name}" for name in ("", *below))
+    overlay = "mount -t overlay -o lowerdir=$0,upperdir=/mnt/upper,workdir=/mnt/work none $0"
+    return _mounted(f"{layers}; mkdir -p {there}; {overlay}; cat /dev/zero > /mnt/full 2> /dev/null || true", folder)
 
 
 def with_other_folder(folder: Path) -> list[str]:
