@@ -185,7 +185,7 @@ def finetune(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value for a value of the recipe.")] = None,
     device: Annotated[
         str,
-        typer.Option(help="auto, cpu or cuda; several devices: torchrun or accelerate launch (configs/accelerate/)."),
+        typer.Option(help="auto, cpu or cuda; several: torchrun or accelerate launch (configs/accelerate/)."),
     ] = "auto",
 ) -> None:
     """Train a detector from a recipe; the same command goes on from the last checkpoint."""

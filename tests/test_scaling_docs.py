@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -115,3 +116,5 @@ def test_the_script_of_slurm_scores_with_stand_ins_for_slurm(data_set, tmp_path:
         assert not processes(mark)
     finally:
         kill(mark)
+        for folder in Path("/tmp").glob(f"ray-{os.getpid()}-*"):
+            shutil.rmtree(folder)

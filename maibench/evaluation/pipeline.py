@@ -161,11 +161,17 @@ def stream(
     for job in jobs:
         # what waits for an image in the pool stands behind it in the queue, so that it never waits in vain
         images.expect([row["path"] for row in job.rows])
-        loaded = [pool.submit(load, images, row, max_pixels) for row in job.rows]
+        pieces = _pieces(job)
+        loaded = [pool.submit(load, images, row, max_pixels) for row in job.rows] if len(pieces) > 1 else []
         ahead = max(AHEAD, -(-4 * pool.count // max(1, len(job.rows))))
-        for piece in _pieces(job):
-            rows = zip(loaded, job.rows, strict=True)
-            prepared = [pool.submit(_prepare, image, row, piece, detectors) for image, row in rows]
+        for piece in pieces:
+            if loaded:
+                rows = zip(loaded, job.rows, strict=True)
+                prepared = [pool.submit(_prepare, image, row, piece, detectors) for image, row in rows]
+            else:
+                prepared = [
+                    pool.submit(_load_and_prepare, images, row, piece, detectors, max_pixels) for row in job.rows
+                ]
             waiting.append((piece, prepared, follow(piece, prepared)))
             while len(waiting) > ahead:
                 yield waiting.popleft()
@@ -174,12 +180,19 @@ def stream(
         yield waiting.popleft()
 
 
-def _pieces(job: Job) -> Iterator[Job]:
-    step = max(1, INPUTS // len(job.labels))
-    for start in range(0, len(job.perturbations), step):
-        end = start + step
-        yield replace(job, perturbations=job.perturbations[start:end], is_last=end >= len(job.perturbations))
+def _pieces(job: Job) -> list[Job]:
+    step, total = max(1, INPUTS // len(job.labels)), len(job.perturbations)
+    return [
+        replace(job, perturbations=job.perturbations[start : start + step], is_last=start + step >= total)
+        for start in range(0, total, step)
+    ]
 
 
 def _prepare(image: Future[Loaded], row: Row, job: Job, detectors: Mapping[str, Detector]) -> Prepared:
     return prepare(image.result(), row, job, detectors)
+
+
+def _load_and_prepare(
+    images: Images, row: Row, job: Job, detectors: Mapping[str, Detector], max_pixels: int
+) -> Prepared:
+    return prepare(load(images, row, max_pixels), row, job, detectors)

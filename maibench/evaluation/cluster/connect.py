@@ -81,6 +81,8 @@ def _import_ray() -> Any:
         raise MaibenchError('--engine ray needs Ray, which is not installed: pip install "maibench[ray]"')
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # without it Ray does not look for them
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of packages that Ray would use and does without
         import ray
@@ -140,7 +142,7 @@ def _unreachable(address: str, reason: str) -> MaibenchError:
     return MaibenchError(
         f"--address {address}: no Ray cluster can be reached there ({reason}). Is 'ray start --head' running, is this "
         "machine one of the cluster's, and has it the token that Ray's token authentication asks for "
-        "(~/.ray/auth_token, or RAY_AUTH_TOKEN)?"
+        "(~/.ray/auth_token with RAY_AUTH_MODE=token, or RAY_AUTH_TOKEN)?"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import isqrt
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +13,6 @@ import pyarrow as pa
 from maibench.evaluation.pipeline import Disturbance, Job
 from maibench.evaluation.scoring import Entry, Plan
 
-SLICES = 256
-"""A plan has as many slices where it has as many batches: enough for dozens of workers to end at one time."""
 ANSWERS = 8_000
 """What a slice asks for at most, over images, perturbations and detectors: about a minute of a core with a small
 network, which is what is done once more where a worker is lost."""
@@ -58,12 +57,13 @@ def disturbances_of(plan: Plan) -> list[list[Disturbance]]:
 
 
 def batches_per_slice(plan: Plan, detectors: int) -> int:
-    """How many batches a slice holds. It follows from the plan alone, so that the same batches always make one slice,
-    and a slice that is scored twice writes the same parts twice."""
+    """How many batches a slice holds: more in a larger plan, so that handing out slices costs little of a small one and
+    many workers end a large one together. It follows from the plan alone: the same batches always make one slice, and
+    a slice that is scored twice writes the same parts twice."""
     if not plan.batches:
         return 1
     asked = max(len(rows) * len(perturbations) for rows, perturbations in plan.batches) * detectors
-    return max(1, min(len(plan.batches) // SLICES, ANSWERS // max(1, asked)))
+    return max(1, min(isqrt(len(plan.batches)) // 4, ANSWERS // max(1, asked)))
 
 
 def missing_batches(plan: Plan, entries: Sequence[Entry]) -> Iterator[tuple[int, tuple[str, ...]]]:
