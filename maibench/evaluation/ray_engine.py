@@ -47,7 +47,7 @@ def score_on_ray(
     if not run.count_done():
         return
     with connected(address, workers) as cluster:
-        if cluster.gpus and set(devices.values()) == {"cpu"}:
+        if cluster.gpus and set(placed.values()) == {"cpu"}:
             progress.say(f"the cluster's {cluster.gpus} GPUs are not used; --device cuda, or --set LABEL.device=cuda")
         run.score(cluster, workers, hand_over=False)
         if lost := run.lost():
