@@ -43,7 +43,8 @@ def score_on_ray(
     cannot be written; what was written before is kept.
     """
     progress = progress or Progress()
-    run = _Run(plan, entries, max_pixels, progress, {entry.label: entry.device for entry in entries} | (devices or {}))
+    placed = {entry.label: entry.device for entry in entries} | (devices or {})
+    run = _Run(plan, entries, max_pixels, progress, placed)
     if not run.count_done():
         return
     with connected(address, workers) as cluster:
