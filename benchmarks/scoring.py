@@ -33,18 +33,18 @@ MOST = 100_000_000
 NONE = Perturbation("none", ())
 
 MEMORY = """
-import json, resource, sys, tempfile
+import json, sys, tempfile
 from pathlib import Path
+from benchmarks.measure import own_peak_mb
 from benchmarks.scoring import NONE, plan_of, scored
 from maibench.datasets.readers import open_data
 from maibench.memory import keep_freed_memory
 from maibench.models.loading import load_detector
 keep_freed_memory()
 manifest = open_data(sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with tempfile.TemporaryDirectory() as folder:
     scored(plan_of(manifest), {"mai_cnn": load_detector("mai_cnn")}, Path(folder))
-print(json.dumps({"before": before / 1024, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+print(json.dumps({"peak": own_peak_mb()}))
 """
 
 

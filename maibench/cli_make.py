@@ -145,9 +145,8 @@ def match(
     """Derive a data set in which labels cannot be told from format, size and quality; with the audit before and after.
     The same command goes on where it stopped."""
     with exit_codes(GOES_ON):
-        import os
-
         from maibench.config import split_list
+        from maibench.cores import cores
         from maibench.datasets.match import Recipe, parse_quality
         from maibench.datasets.match import match as make
         from maibench.datasets.readers import open_data
@@ -158,7 +157,7 @@ def match(
         recipe = Recipe(size, store, parse_quality(quality), tuple(split_list(subsampling)), balance, seed)
         manifest = open_data(source, columns)
         progress = TerminalProgress("matching", "images")
-        threads = workers or os.cpu_count() or 1
+        threads = workers or cores()
         made = make(manifest, out, recipe, threads, fresh, progress)
         _say(f"{made.described()}; they are in {out}" if made.computed else f"nothing was missing: {made.described()}")
         auditing = TerminalProgress("auditing", "images")

@@ -287,8 +287,7 @@ def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progre
         if config.engine == "ray":
             from maibench.evaluation.ray_engine import score_on_ray
 
-            devices = {entry.label: entry.device for entry in entries}
-            score_on_ray(plan, entries, config.address, config.workers, config.max_pixels, progress, devices)
+            score_on_ray(plan, entries, config.address, config.workers, config.max_pixels, progress)
         else:
             keep_freed_memory()
             score(plan, entries, config.workers or cores(), config.max_pixels, progress.advance)

@@ -33,22 +33,21 @@ def score_on_ray(
     workers: int | None,
     max_pixels: int,
     progress: Progress | None = None,
-    devices: dict[str, str] | None = None,
 ) -> None:
     """Score what is missing and write it, as `scoring.score` does on this machine alone.
 
-    entries: with detectors on the CPU, whatever they are scored on. address, workers: of `connected`; workers: cores to
-    be used at most, None for all. devices: "cpu" or "cuda" by label, by default what the entries say.
+    entries: with detectors on the CPU, whatever they are scored on (`Entry.device`). address, workers: of `connected`;
+    workers: cores to be used at most, None for all.
     Raises MaibenchError where Ray is missing, the cluster cannot be reached, a node cannot load a detector, or a part
     cannot be written; what was written before is kept.
     """
     progress = progress or Progress()
-    placed = {entry.label: entry.device for entry in entries} | (devices or {})
-    run = _Run(plan, entries, max_pixels, progress, placed)
+    devices = {entry.label: entry.device for entry in entries}
+    run = _Run(plan, entries, max_pixels, progress, devices)
     if not run.count_done():
         return
     with connected(address, workers) as cluster:
-        if cluster.gpus and set(placed.values()) == {"cpu"}:
+        if cluster.gpus and set(devices.values()) == {"cpu"}:
             progress.say(f"the cluster's {cluster.gpus} GPUs are not used; --device cuda, or --set LABEL.device=cuda")
         run.score(cluster, workers, hand_over=False)
         if lost := run.lost():

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, InitProcessGroupKwargs, gather_object
 
+from maibench.cores import cores as cores_here
 from maibench.errors import MaibenchError
 from maibench.finetune.recipe import Recipe
 from maibench.models.device import choose_device
@@ -68,9 +69,7 @@ def on_this_machine() -> int:
 
 def cores() -> int:
     """Processor cores that a process may use, each of those on this machine as many as any other."""
-    # which cores this process may use is known on Linux alone
-    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, here // on_this_machine())
+    return max(1, cores_here() // on_this_machine())
 
 
 def check_alike(state: dict[str, Any], file: Path) -> None:

@@ -187,7 +187,7 @@ def test_each_process_normalises_over_its_own_images(two, file, tiny_recipe, tmp
     found = stored(tmp_path)["detector"]
     torch.testing.assert_close(
         {name: found[name] for name, _ in detector.named_parameters()}, dict(detector.named_parameters()),
-        rtol=1e-3, atol=1e-5,
+        rtol=1e-3, atol=recipe.lr / 10,  # AdamW makes a step of a gradient that is rounding alone
     )  # fmt: skip
 
 

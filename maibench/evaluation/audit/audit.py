@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 import maibench
+from maibench.cores import cores
 from maibench.datasets.image import MAX_PIXELS
 from maibench.datasets.manifest import SPLITS, Manifest
 from maibench.errors import MaibenchError
@@ -88,7 +88,7 @@ def run_audit(
     rows = manifest.rows if request.split == "all" else manifest.split(request.split)
     rows = drawn(rows, request.limit, request.seed)
     steps = dict.fromkeys(step for name in request.parts for step in _STEPS[name])
-    workers = request.workers or os.cpu_count() or 1
+    workers = request.workers or cores()
     measured = measure(manifest, rows, list(steps), folder, workers, request.max_pixels, progress)
     embeddings = _embeddings(manifest, measured.facts, request, progress)
     material = _Material(manifest, measured, request, embeddings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
+
+from maibench.cores import cores
 
 # Weights in hand at a time: what fits the caches of a core, and spares calls where images are few. Results must not
 # depend on the machine, not even in their last bit, so this does not either.
@@ -24,7 +25,7 @@ def in_blocks(work: Callable[[slice], None], resamples: int, width: int) -> None
     if len(slices) == 1:
         work(slices[0])
         return
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(min(8, cores())) as pool:
         for _ in pool.map(work, slices):
             pass
 
