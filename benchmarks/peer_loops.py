@@ -152,8 +152,8 @@ def maibench_auto(folder: Path, models: dict[str, str]) -> tuple[Scores, float]:
 
 
 def _maibench(folder: Path, models: dict[str, str], **settings: Any) -> tuple[Scores, float]:
-    """Opening the data, loading, scoring and writing (run.json's seconds); the report is left out, audit, figures and
-    gallery are not made. A first comparison of few images does the imports."""
+    """Scoring and writing: the peers' seconds are without loading and a first pass, too. Report, audit, figures and
+    gallery are left out. A first comparison of few images does the imports."""
     import tempfile
 
     import maibench
@@ -168,7 +168,7 @@ def _maibench(folder: Path, models: dict[str, str], **settings: Any) -> tuple[Sc
     with tempfile.TemporaryDirectory() as out:
         maibench.compare(specs, folder / "manifest.csv", out=f"{out}/first", limit=64, **settings)
         run = maibench.compare(specs, folder / "manifest.csv", out=f"{out}/run", **settings)
-        seconds = json.loads((run.folder / "run.json").read_text())["seconds"]
+        seconds = json.loads((run.folder / "run.json").read_text())["seconds_scoring"]
         rows = run.predictions
     scores = {name: dict(zip(part["path"], part["score"], strict=True)) for name, part in rows.groupby("detector")}
     return {str(name): found for name, found in scores.items()}, seconds

@@ -26,7 +26,7 @@ from maibench.datasets.demo import demo_manifest
 from maibench.models.loading import load_detector
 from maibench.models.mai_cnn import MaiCnn
 
-IMAGES, SIDE, ROUNDS = 1000, 512, 3
+IMAGES, SIDE, ROUNDS = 1000, 512, 2
 PEERS = ("CNNDetection", "SIDBench", "detectzoo")
 AGREE = 1e-4  # P(synthetic), the same networks on the same pixels
 REPOSITORY = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
     zero them each time. Returns whether this was possible: elsewhere than under glibc there is nothing to set.
 
     mallopt(3); the same as MALLOC_MMAP_THRESHOLD_, MALLOC_TRIM_THRESHOLD_ and MALLOC_TOP_PAD_, without a second start
-    of the process. Measured in benchmarks/memory.py.
+    of the process. Measured in benchmarks/malloc.py.
     """
     if not sys.platform.startswith("linux"):
         return False

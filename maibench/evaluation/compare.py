@@ -102,11 +102,14 @@ def run_comparison(
     record |= {KEPT_AT: predictions} if predictions else {}
     write_run(folder, record)
     _fit(entries, manifest, plan, folder, config, progress)
+    began = time.time()
     scored = _score(entries, plan, config, progress)
+    scoring = time.time() - began
     _tidy(folder, entries, progress)
-    seconds = 0.0 if fresh else before.get("seconds", 0.0)
+    earlier = {} if fresh else before
     record |= {
-        "seconds": round(seconds + (time.time() - started if scored else 0), 2),
+        "seconds": round(earlier.get("seconds", 0.0) + (time.time() - started if scored else 0), 2),
+        "seconds_scoring": round(earlier.get("seconds_scoring", 0.0) + (scoring if scored else 0), 2),
         "detectors": [_describe(entry) for entry in entries],
         "status": "done",
     }

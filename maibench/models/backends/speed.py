@@ -11,7 +11,7 @@ from torch import Tensor
 from maibench.cores import one_core
 
 ROUNDS = 25
-SECONDS = 1.5
+SECONDS = 0.6
 """A comparison ends after this many rounds, or with the first round after this many seconds."""
 
 
