@@ -6,7 +6,7 @@ import statistics
 
 from benchmarks.measure import Ratio, in_turns, python
 
-IMAGES, ROUNDS = 512, 3
+IMAGES, ROUNDS = 512, 2
 
 SCORE = """
 import json, sys, tempfile, time
