@@ -22,9 +22,9 @@ from maibench.evaluation.tables.report_tables import GENERATOR_TITLES
 MODELS = "bailu,mai_cnn,moondream,moondream-nano-base=moondream,metadata"
 SETTINGS = ["moondream-nano-base.adapter=none"]
 KEPT = (
-    "metrics.csv", "per_generator.csv", "comparisons.csv", "thresholds.csv", "calibration.csv", "table.md", "roc.svg",
+    "metrics.csv", "per_generator.csv", "comparisons.csv", "thresholds.csv", "calibration.csv", "table.md",
 )  # fmt: skip
-"""Of the figures the ROC curves alone: a repository keeps every copy of a picture, and numbers can be compared."""
+"""No figures: a repository keeps every copy of a picture, and numbers can be compared."""
 KEPT_OF_ROBUSTNESS = ("metrics.csv", "robustness.csv", "robustness_scores.csv", "transfer.csv", "table.md")
 KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md")
 
