@@ -23,7 +23,7 @@ from maibench.datasets.suites import expand, named_suites
 from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.attacks import VERSION, Attack, art_version, make_attacks
 from maibench.evaluation.audit.comparison import audit_comparison
-from maibench.evaluation.detectors import Row, choose_backends, load_detectors, name_training_split
+from maibench.evaluation.detectors import Requested, choose_backends, load_detectors, name_training_split
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
@@ -179,7 +179,7 @@ def _perturbations(texts: list[str], detectors: dict[str, Detector]) -> list[Dis
     return disturbances
 
 
-def _key(code: str, row: Row, backend: Chosen, plan: Plan, config: RunConfig, again: int) -> str:
+def _key(code: str, row: Requested, backend: Chosen, plan: Plan, config: RunConfig, again: int) -> str:
     """Names one computation: the same key means the same predictions."""
     disturbances = plan.batches[0][1] if plan.batches else []
     perturbations = [p.name for p in disturbances]

@@ -25,7 +25,7 @@ PROBES = 32
 
 
 @dataclass(frozen=True)
-class Row:
+class Requested:
     """A detector as it was asked for. options: all that were given for it. device: what it is scored on, which for an
     engine on other machines is not where it lies now."""
 
@@ -39,14 +39,14 @@ class Row:
         return str(self.options.get(name, getattr(config, name)))
 
 
-def load_detectors(config: RunConfig, specs: dict[str, str]) -> dict[str, Row]:
+def load_detectors(config: RunConfig, specs: dict[str, str]) -> dict[str, Requested]:
     """The detectors by the labels of their rows. specs: as they were asked for, by label.
 
     Raises MaibenchError for a detector that is not there or cannot score, for options that it does not have, and where
     two rows would have one label.
     """
     _check_options(config, specs)
-    rows: dict[str, Row] = {}
+    rows: dict[str, Requested] = {}
     for label, spec in specs.items():
         options = config.options.get(label, {})
         plain = {name: value for name, value in options.items() if name not in OF_THE_HARNESS}
@@ -60,7 +60,7 @@ def load_detectors(config: RunConfig, specs: dict[str, str]) -> dict[str, Row]:
         row = detector.row_name if detector.row_name and label in names() and not is_given else label
         if row in rows or (row != label and row in specs):
             raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
-        rows[row] = Row(detector, spec, options, device)
+        rows[row] = Requested(detector, spec, options, device)
     return rows
 
 
@@ -86,7 +86,7 @@ def name_training_split(detector: Detector, manifest: Manifest) -> None:
 
 
 def choose_backends(
-    config: RunConfig, rows: dict[str, Row], plan: Plan, before: dict[str, str], progress: Progress
+    config: RunConfig, rows: dict[str, Requested], plan: Plan, before: dict[str, str], progress: Progress
 ) -> dict[str, Chosen]:
     """Let each detector compute in the backend that was asked for, checked on the first images of the plan; says what
     `auto` took.

@@ -20,7 +20,7 @@ from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation import attacks
 from maibench.evaluation.attacks import PGD_STEP_SHARE, PGD_STEPS, attackable, make_attacks, pixel_gradient
 from maibench.evaluation.compare import _key, _open, _perturbations, run_comparison
-from maibench.evaluation.detectors import Row
+from maibench.evaluation.detectors import Requested
 from maibench.evaluation.pipeline import Job, load, prepare
 from maibench.evaluation.scoring import Entry, make_plan, score
 from maibench.evaluation.store import PredictionStore, read_predictions
@@ -337,7 +337,7 @@ class TestInARun:
             b = load_detector(f"{dummies}:Brightness")
             asked = config.model_copy(update={"perturb": perturb})
             _, plan = _open(asked, {"a": a, "b": b}, Progress())
-            rows = [Row(detector, "", {}, "cpu") for detector in (a, b)]
+            rows = [Requested(detector, "", {}, "cpu") for detector in (a, b)]
             return [_key(fingerprint(row.detector), row, TORCH, plan, asked, 0) for row in rows]
 
         before, after = keys(127.5, ["attack:fgsm:2"]), keys(100, ["attack:fgsm:2"])
