@@ -110,8 +110,8 @@ def _first_image() -> Ratio:
             found.append(child(command, cwd=ROOT).facts)
     best = min(found[1:], key=lambda facts: facts["seconds"])
     median = statistics.median(facts["seconds"] for facts in found[1:])
-    stages = ", ".join(f"{name} {taken:.2f}" for name, taken in best.items() if name not in ("seconds", "images"))
-    detail = f"{median:.2f} s to the first {best['images']} images; in the best, {best['seconds']:.2f} s: {stages}"
+    stages = ", ".join(f"{name} {taken:.2f}" for name, taken in best.items() if name not in ("seconds", "label", "images"))
+    detail = f"{median:.2f} s to the first {best['images']} images ({best['label']}); in the best, {best['seconds']:.2f} s: {stages}"
     return Ratio(f"first scored images: {FIRST_SECONDS:g} s, to what they take", FIRST_SECONDS / median, 1, detail)
 
 

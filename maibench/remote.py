@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeVar
@@ -84,6 +86,18 @@ def attempt(url: str, do: Callable[[], _T], what: str = "read") -> _T:
     raise AssertionError("not reached")
 
 
+@contextmanager
+def asked(request: str | urllib.request.Request, seconds: float = SECONDS) -> Iterator[http.client.HTTPResponse]:
+    """The answer of a web server, closed afterwards, also one that is an error. Raises OSError, of which
+    urllib.error.HTTPError is one."""
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
+            yield answer
+    except urllib.error.HTTPError as error:
+        error.close()  # it holds the connection
+        raise
+
+
 def unreachable(url: str, error: Exception, what: str = "read", how: str = "") -> MaibenchError:
     """The user's words for a file elsewhere that cannot be had."""
     reason = " ".join(str(error).split()) or type(error).__name__
@@ -104,7 +118,7 @@ def takes_ranges(url: str) -> bool:
     request = urllib.request.Request(url, headers={"Range": "bytes=0-0"})
 
     def do() -> bool:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # closed unread where it is the whole file
+        with asked(request) as answer:  # closed unread where it is the whole file
             return bool(answer.status == 206)
 
     try:
@@ -222,7 +236,7 @@ def _read(url: str, start: int | None, end: int | None) -> bytes:
 
 
 def _answer(url: str, headers: dict[str, str]) -> bytes:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SECONDS) as answer:
+    with asked(urllib.request.Request(url, headers=headers)) as answer:
         if headers and answer.status != 206:
             raise MaibenchError(f"{url}: its server sends whole files alone; copy the file here and open the copy")
         data: bytes = answer.read()
@@ -233,7 +247,7 @@ def _size(url: str) -> int:
     if not is_web(url):
         system, path = file_system(url)
         return int(system.size(path))
-    with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=SECONDS) as answer:
+    with asked(urllib.request.Request(url, method="HEAD")) as answer:
         length = answer.headers.get("Content-Length")
     if length is None:
         raise MaibenchError(f"{url}: its server does not say how large it is; copy the file here and open the copy")

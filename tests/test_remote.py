@@ -121,9 +121,11 @@ def test_what_may_pass_is_tried_again(server):
 def test_what_is_gone_is_not(server, tmp_path):
     for url in (f"{server}/gone", f"file://{tmp_path}/gone", "memory://gone"):
         _Server.asked = []
-        with pytest.raises(MaibenchError, match=r"gone: cannot be read \(.*\); check the name"):
+        with pytest.raises(MaibenchError, match=r"gone: cannot be read \(.*\); check the name") as raised:
             read(url)
         assert len(_Server.asked) == url.startswith("http")
+        if url.startswith("http"):
+            assert raised.value.__cause__.closed  # and with it the connection
     with pytest.raises(FileNotFoundError):
         RangeFile("memory://gone")
 

@@ -5,12 +5,13 @@ import functools
 import http.server
 import threading
 import time
+from pathlib import Path
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         try:
-            data, code = open(self.translate_path(self.path), "rb").read(), 200  # noqa: SIM115
+            data, code = Path(self.translate_path(self.path)).read_bytes(), 200
         except OSError:
             self.send_error(404)
             return

@@ -17,7 +17,7 @@ from typing import IO
 
 from maibench.errors import MaibenchError
 from maibench.files import disk_error
-from maibench.remote import SECONDS, TRIES, file_system, is_of_the_file, is_url, is_web, unreachable
+from maibench.remote import TRIES, asked, file_system, is_of_the_file, is_url, is_web, unreachable
 
 MOST = 100_000
 """Shards of one pattern; a longer range is a slip of the finger."""
@@ -141,7 +141,7 @@ def _state(place: str) -> str:
 
 def _state_on_the_web(url: str) -> str:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=SECONDS) as answer:
+        with asked(urllib.request.Request(url, method="HEAD")) as answer:
             told = [answer.headers.get(name) for name in ("ETag", "Last-Modified")]
             return f"{answer.headers.get('Content-Length')} {told}" if any(told) else ""
     except urllib.error.HTTPError as error:
@@ -158,7 +158,7 @@ def _blocks(place: str) -> Iterator[bytes]:
                 yield block
         return
     # urllib, as fsspec's own reader of http needs aiohttp, which nothing else here does
-    with urllib.request.urlopen(place, timeout=SECONDS) as answer:
+    with asked(place) as answer:
         length, got = answer.headers.get("Content-Length"), 0
         while block := answer.read(_BLOCK):
             got += len(block)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from maibench.datasets.wild.originals import Original, Read, verified
 from maibench.errors import ImageError
+from maibench.remote import asked
 
 GITHUB_RAW = "https://raw.githubusercontent.com"
 WAITS = (2.0, 4.0, 8.0, 0.0)
@@ -60,6 +61,6 @@ class RawFiles:
 
     def _ask(self, name: str) -> bytes:
         request = urllib.request.Request(f"{self._address}/{quote(name)}", headers={"User-Agent": "maibench"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        with asked(request, TIMEOUT) as answer:
             data: bytes = answer.read()
             return data

@@ -8,6 +8,7 @@ import json
 import pickle
 import tarfile
 import threading
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -96,7 +97,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.server.got.append(self.path)
         if self.server.break_after is None:
             return super().do_GET()
-        data = open(self.translate_path(self.path), "rb").read()  # noqa: SIM115
+        data = Path(self.translate_path(self.path)).read_bytes()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

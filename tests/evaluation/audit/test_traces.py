@@ -64,7 +64,7 @@ def drawings():
     ]
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("warnings_are_errors")
 def test_drawings_and_tiny_images_have_numbers_or_none():
     for pixels in drawings():
         found = history(pixels)

@@ -158,3 +158,8 @@ def draw():
 def texts():
     """texts(artist) -> every text that is drawn on it."""
     return lambda artist: [text.get_text() for text in artist.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+@pytest.fixture(autouse=True)
+def _strict(warnings_are_errors: None) -> None:
+    """Drawing warns of nothing."""

@@ -8,8 +8,6 @@ from matplotlib.dates import date2num, num2date
 
 from maibench.evaluation.figures.ageing import spread
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def dated(summary, dates, auc, **settings):
     full = summary(("bailu",), tuple(dates), **settings)

@@ -15,8 +15,6 @@ from maibench.evaluation.figures import FIGURES, plot_all
 from maibench.evaluation.figures.drawing import save_pictures, style
 from maibench.evaluation.statistics.frames import COLUMNS, Summary, empty
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 HOSTILE = (
     "<script>alert(1)</script>",
     "$x$ _hidden",

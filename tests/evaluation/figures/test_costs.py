@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def markers(axes):
     lines = [line for line in axes.lines if line.get_marker() not in ("None", None, "", "|", "_")]

@@ -6,8 +6,6 @@ import pytest
 from maibench.evaluation.figures.drawing import line_style
 from maibench.evaluation.statistics.frames import frame
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def with_curve(summary, points):
     """The summary with these points (fpr, tpr) as every ROC curve."""

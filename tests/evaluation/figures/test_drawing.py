@@ -4,8 +4,6 @@ import pytest
 
 from maibench.evaluation.figures.drawing import COLOURS, drawable, fitting, line_style, text_width
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def look(place):
     style = line_style(place)

@@ -5,8 +5,6 @@ import pytest
 
 from maibench.evaluation.figures.drawing import fitting
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def cells(axes):
     """{(row, column): text}"""

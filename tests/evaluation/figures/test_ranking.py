@@ -6,8 +6,6 @@ import pytest
 from maibench.evaluation.figures.ranking import within_critical_difference
 from maibench.evaluation.statistics.frames import frame
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 FOUR = ("a", "b", "c", "d")
 
 

@@ -4,8 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 LABELS = {"resize": "scale", "blur": "blur, sigma in pixels"}
 PGD = "PGD on the detector\nitself, eps of 255"
 

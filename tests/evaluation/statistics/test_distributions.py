@@ -1,7 +1,5 @@
 """Histograms against numpy's, confusion counts against scikit-learn's."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,13 +12,6 @@ from maibench.evaluation.statistics.distributions import confusion, histograms
 from maibench.evaluation.statistics.evaluated import Evaluated
 from maibench.evaluation.statistics.frames import COLUMNS
 from maibench.evaluation.statistics.thresholds import accuracy_at
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def evaluated(labels, generators, logits):

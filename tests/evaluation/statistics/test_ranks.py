@@ -1,7 +1,6 @@
 """Ranks against Demsar's tables and worked example (JMLR 7, 2006), and against scipy."""
 
 import math
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -33,13 +32,6 @@ DEMSAR = pd.DataFrame(
     },
     index=["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"],
 ).T  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 @st.composite

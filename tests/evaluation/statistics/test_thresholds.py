@@ -1,7 +1,6 @@
 """The fitted thresholds against brute force and scikit-learn, and the rules that apply them."""
 
 import math
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -25,13 +24,6 @@ from maibench.evaluation.statistics.thresholds import (
     operating_points,
     rates_at,
 )
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def sigmoid(logit):
