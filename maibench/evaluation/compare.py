@@ -95,7 +95,7 @@ def run_comparison(
         code = fingerprint(row.detector)
         key = _key(code, row, backends[label], plan, config, again)
         store = open_store(folder, predictions, label, key)
-        entries.append(Entry(label, row.detector, store, row.spec, code, row.device, backends[label]))
+        entries.append(Entry(label, row.detector, store, row.spec, code, row.device, backends[label], row.failure))
     _say_what_changed(entries, before, fresh, progress)
     record = _record(config, command, manifest, entries)
     record |= {"again": again, "started": before.get("started") or round(started)}

@@ -10,11 +10,12 @@ import torch
 from maibench.config import OF_THE_HARNESS, RunConfig
 from maibench.datasets.manifest import Manifest
 from maibench.datasets.perturb import Perturbation
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
 from maibench.evaluation.pipeline import Failure, Job, load, prepare
 from maibench.evaluation.scoring import Plan
-from maibench.models.backends.choose import Chosen, use_backend
+from maibench.models.backends.choose import TORCH, Chosen, use_backend
 from maibench.models.base import Detector
+from maibench.models.broken import Broken
 from maibench.models.device import choose_device
 from maibench.models.loading import load_detector
 from maibench.models.registry import names
@@ -27,12 +28,13 @@ PROBES = 32
 @dataclass(frozen=True)
 class Requested:
     """A detector as it was asked for. options: all that were given for it. device: what it is scored on, which for an
-    engine on other machines is not where it lies now."""
+    engine on other machines is not where it lies now. failure: why it cannot be used; the detector is then `Broken`."""
 
     detector: Detector
     spec: str
     options: dict[str, Any]
     device: str
+    failure: str = ""
 
     def own(self, config: RunConfig, name: str) -> str:
         """What it is told of its own, or what all are told."""
@@ -42,26 +44,37 @@ class Requested:
 def load_detectors(config: RunConfig, specs: dict[str, str]) -> dict[str, Requested]:
     """The detectors by the labels of their rows. specs: as they were asked for, by label.
 
-    Raises MaibenchError for a detector that is not there or cannot score, for options that it does not have, and where
-    two rows would have one label.
+    One that is there and cannot be used (DetectorError) stands in its row as `Broken`. Raises MaibenchError for a
+    detector that is not there or is not ready, for options that it does not have, where two rows would have one label,
+    and where none can be used.
     """
     _check_options(config, specs)
     rows: dict[str, Requested] = {}
     for label, spec in specs.items():
         options = config.options.get(label, {})
         plain = {name: value for name, value in options.items() if name not in OF_THE_HARNESS}
-        detector, device = _load(spec, plain, str(options.get("device", config.device)), config.engine)
         try:
-            detector.check_ready()
-        except MaibenchError as error:
-            raise MaibenchError(f"{label}: {error}") from error
+            detector, device = _load(spec, plain, str(options.get("device", config.device)), config.engine)
+            _check_ready(label, detector)
+        except DetectorError as error:
+            rows[label] = Requested(Broken(name=spec, reason=str(error)), spec, options, "cpu", str(error))
+            continue
         is_given = f"{label}={spec}" in {model.replace(" ", "") for model in config.models}
         # a folder may be called like the model that it was made from
         row = detector.row_name if detector.row_name and label in names() and not is_given else label
         if row in rows or (row != label and row in specs):
             raise MaibenchError(f"two detectors are called '{row}': name one of them, as in other={spec}")
         rows[row] = Requested(detector, spec, options, device)
+    if all(row.failure for row in rows.values()):
+        raise MaibenchError("; ".join(f"{label}: {row.failure}" for label, row in rows.items()))
     return rows
+
+
+def _check_ready(label: str, detector: Detector) -> None:
+    try:
+        detector.check_ready()
+    except MaibenchError as error:
+        raise type(error)(f"{label}: {error}") from error
 
 
 def _load(spec: str, options: dict[str, Any], device: str, engine: str) -> tuple[Detector, str]:
@@ -96,6 +109,9 @@ def choose_backends(
     """
     chosen: dict[str, Chosen] = {}
     for label, row in rows.items():
+        if row.failure:
+            chosen[label] = TORCH
+            continue
         wanted = row.own(config, "backend")
         probes = probe_items(label, row.detector, plan, config.max_pixels) if wanted != "torch" else []
         again = before.get(label, "") if wanted == "auto" else ""

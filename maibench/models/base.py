@@ -29,14 +29,16 @@ class Detector(nn.Module, ModelHubMixin):
     `ImageFile`: path, bytes, format, size). fitted: True where `fit` has to be called on a training split first.
     built_from, built_with: the SPEC and the options that `load_detector` built it from, defaults included. loads:
     options that only say which tensors the constructor loads and where to, kept apart as `loaded_with`; a class that
-    names "weights" among them loads its own. concurrent: True where `answer` changes nothing of `self`, so that several
-    threads may call it at once. cpu_chunk: how many stacked images a CPU core takes at a time (None: all of them), so
-    that what it computes on the way stays in its cache. compiled: what a backend made of `tensor_logits`.
+    names "weights" among them loads its own. fit_split: the split that `fit` is called with. concurrent: True where
+    `answer` changes nothing of `self`, so that several threads may call it at once. cpu_chunk: how many stacked images
+    a CPU core takes at a time (None: all of them), so that what it computes on the way stays in its cache. compiled:
+    what a backend made of `tensor_logits`.
     """
 
     card: Card
     reads: ClassVar[Literal["pixels", "file"]] = "pixels"
     fitted: ClassVar[bool] = False
+    fit_split: ClassVar[Literal["train", "validation"]] = "train"
     loads: ClassVar[tuple[str, ...]] = ()
     built_from: str = ""
     built_with: Mapping[str, Any] = MappingProxyType({})
@@ -177,6 +179,20 @@ class Detector(nn.Module, ModelHubMixin):
         )
         return cast(Self, load_folder(folder, cls, **options))
 
+    @classmethod
+    def options_of_spec(cls, spec: str) -> dict[str, Any]:
+        """What a SPEC of the form SCHEME:TEXT says, as options of the constructor. Raises MaibenchError where it says
+        nothing that this class understands."""
+        return {"model": spec.partition(":")[2]}
+
+    def rename_official(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a published file under the names that they have here; a file of our own stays as it is."""
+        return tensors
+
+    def fit_features(self, batch: Any) -> Tensor:
+        """A batch of n images -> (n, d), what `fit` is given of them."""
+        return cast(Tensor, batch)
+
     def check_ready(self) -> None:
         """Raises MaibenchError, with what to do, where a loaded detector cannot score yet."""
 
@@ -185,7 +201,7 @@ class Detector(nn.Module, ModelHubMixin):
         return {}
 
     def fit(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
-        """Fit to a training split: (n, d) stacked preprocess results and (n,) labels. Only where `fitted` is True.
+        """Fit to `fit_split`: (n, d) `fit_features` and (n,) labels in {0, 1}. Only where `fitted` is True.
 
         What is learnt is kept in buffers, so that `state_dict` holds it.
         """

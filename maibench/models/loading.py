@@ -9,22 +9,26 @@ import json
 from pathlib import Path
 from typing import Any
 
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
-from maibench.models.registry import detector_class, names
+from maibench.models.registry import detector_class, names, scheme_of
 from maibench.models.weights import BUNDLED, load_weights, sha256
 
 
 def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | None = None, **options: Any) -> Detector:
     """Build a detector, load its weights, and set it to evaluation mode.
 
-    spec: a name that `maibench models` lists, a folder that finetuning wrote, or FILE.py:Class. weights: another
+    spec: a name that `maibench models` lists, one of its schemes (hf:OWNER/NAME, mean(bailu,mai_cnn), ...), a folder
+    that finetuning wrote, or FILE.py:Class. weights: another
     safetensors file instead of the bundled one (moondream: a folder or a repository). options: the detector's own
     (`maibench show NAME` lists them).
 
-    Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit.
+    Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit;
+    DetectorError for a detector that is there and cannot be used.
     """
+    if scheme_of(spec):
+        return _of_scheme(spec, options, weights, device)
     if is_file_spec(spec):
         return _filled(_class_from_file(spec), spec, options, weights, device)
     if spec not in names() and "/" in spec and not Path(spec).exists():
@@ -84,7 +88,7 @@ def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
     except MaibenchError:
         raise
     except Exception as error:  # a plug-in's constructor, or an option of the wrong type
-        raise MaibenchError(f"{spec} cannot be built: {type(error).__name__}: {error}") from error
+        raise DetectorError(f"{spec} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(getattr(detector, "card", None), Card):
         raise MaibenchError(f"{spec}: the class {cls.__name__} has no card; set card = maibench.Card(name=...)")
     chosen = {name: p.default for name, p in known.items() if p.default is not p.empty} | options
@@ -197,6 +201,16 @@ def _class_from_file(spec: str) -> type[Detector]:
     if not (inspect.isclass(cls) and issubclass(cls, Detector)):
         raise MaibenchError(f"{file}: '{name}' is not a class derived from maibench.Detector")
     return cls
+
+
+def _of_scheme(spec: str, options: dict[str, Any], weights: str | Path | None, device: str) -> Detector:
+    cls = detector_class(spec)
+    named = cls.options_of_spec(spec)
+    if twice := sorted(named.keys() & options.keys()):
+        raise MaibenchError(f"{spec}: {', '.join(twice)}: said by the SPEC already; leave the option out")
+    if "weights" in cls.loads:
+        return _finish(build(cls, spec, {**named, **options} | _places(cls, weights, device)), device)
+    return _filled(cls, spec, {**named, **options}, weights, device)
 
 
 def _filled(

@@ -22,6 +22,18 @@ BUILT_IN = {
     "moondream": "maibench.models.moondream.detector:Moondream",
     "metadata": "maibench.models.metadata:Metadata",
 }
+SCHEMES = {
+    "hf": "maibench.models.hub_models.classifier:HubClassifier",
+    "hf-vlm": "maibench.models.hub_models.vlm:HubVlm",
+    "timm": "maibench.models.timm_backbone:TimmDetector",
+    "clip": "maibench.models.clip_probe:ClipProbe",
+    "scores": "maibench.models.scores_file:ScoresFile",
+    "http": "maibench.models.server:Server",
+    "https": "maibench.models.server:Server",
+    "mean": "maibench.models.ensemble:Mean",
+    "stack": "maibench.models.ensemble:Stack",
+}
+"""How a SPEC begins that names more than a detector of ours: SCHEME:TEXT, or SCHEME(SPEC,SPEC,...)."""
 _registered: dict[str, type[Detector]] = {}
 
 DetectorType = TypeVar("DetectorType", bound="type[Detector]")
@@ -51,11 +63,12 @@ def names() -> list[str]:
 def detector_class(name: str) -> type[Detector]:
     """Import and return the class behind a name.
 
-    Raises MaibenchError, with the nearest names, when there is none.
+    name: also a SPEC with one of `SCHEMES`. Raises MaibenchError, with the nearest names, when there is none.
     """
     if name in BUILT_IN:
-        module, attribute = BUILT_IN[name].split(":")
-        return getattr(importlib.import_module(module), attribute)
+        return _imported(BUILT_IN[name])
+    if scheme := scheme_of(name):
+        return _imported(SCHEMES[scheme])
     if name in _registered:
         return _registered[name]
     for point in _entry_points():
@@ -64,6 +77,18 @@ def detector_class(name: str) -> type[Detector]:
     near = difflib.get_close_matches(name, names(), n=2)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     raise MaibenchError(f"unknown detector '{name}': {hint}'maibench models' lists all")
+
+
+def scheme_of(spec: str) -> str:
+    """Which of `SCHEMES` a SPEC has; "" for none."""
+    scheme = spec.partition("(" if spec.endswith(")") else ":")[0]
+    return scheme if scheme != spec and scheme in SCHEMES else ""
+
+
+def _imported(target: str) -> type[Detector]:
+    module, attribute = target.split(":")
+    found: type[Detector] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def _load(point: importlib.metadata.EntryPoint) -> type[Detector]:
