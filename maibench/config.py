@@ -166,6 +166,8 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise MaibenchError(_explain(error, file, given)) from error
+    if config.address and config.engine != "ray":
+        raise MaibenchError(f"address {config.address}: of a Ray cluster; add --engine ray to score there")
     for label, option, value in options:
         config.options.setdefault(label, {})[option] = value
     _check_rows(config)

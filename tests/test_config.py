@@ -111,6 +111,7 @@ def test_unknown_key(yaml, key, hint):
         ("batch_size=many", r"batch_size: .*\(got 'many'\)"),
         ("split=tset", r"split: .*'train', 'validation' or 'test' \(got 'tset'\)"),
         ("engine=spark", "engine: .*'local' or 'ray'"),
+        ("address=auto", "address auto: of a Ray cluster; add --engine ray"),
         ("seed=-1", "seed: "),
         ("strict=perhaps", "strict: "),
         ("perturb=3", "perturb: .*list"),
