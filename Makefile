@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: env compare test test-all lint bench reference weights
+.PHONY: env compare test test-all lint docs bench reference weights
 
 env: $(VENV)/.ready
 
@@ -26,6 +26,12 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# the pages of docs/ as a site that fetches nothing, in build/site; a warning ends it
+docs: env
+	$(BIN)/python -m maibench.models.baseline_table
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 # without what the peers ask for beyond what is here: only their evaluation loop runs
 bench: env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from maibench.cli_data import data_app
 from maibench.cli_make import COLUMNS, SOURCE
+from maibench.cli_tools import tools_app
 from maibench.exit_codes import NOT_CLEAN, exit_codes
 
 app = typer.Typer(
@@ -23,6 +25,7 @@ app = typer.Typer(
 )
 front_door = typer.Typer(name="compare.py", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="Read, check and make data sets.")
+app.add_typer(tools_app)  # its commands stand beside these
 
 
 @app.command()
@@ -79,23 +82,31 @@ def compare(
     fresh: Annotated[bool, typer.Option("--fresh/--resume", help="Score all afresh, or only what is missing.")] = False,
 ) -> None:
     """Put detectors side by side on the same images: a table here, and in the run's folder the paper's tables, figures
-    and a page."""
+    and a page. A value of --config or --set may be a list of values: a sweep, a row each in one table."""
     with exit_codes():
-        from maibench.config import make_config
+        from maibench.config import make_configs
 
         flags: dict[str, Any] = {
             "models": models, "data": data, "columns": columns, "split": split, "perturb": perturb, "out": out,
             "engine": engine, "address": address, "backend": backend, "device": device, "batch_size": batch_size,
             "workers": workers, "limit": limit, "seed": seed, "strict": strict,
         }  # fmt: skip
-        settings = make_config(config, flags, set_ or [])
+        settings = make_configs(config, flags, set_ or [])
         from maibench.evaluation.compare import run_comparison
+        from maibench.evaluation.sweep import run_sweep
         from maibench.terminal import TerminalProgress
 
-        run = run_comparison(settings, fresh=fresh, command=sys.argv, progress=TerminalProgress("scoring", "images"))
-        _show_summary(run.folder, run.summary)
-        _say(f"scored {run.scored} batches" if run.scored else "nothing was missing: no image was scored")
-    if not run.clean:
+        progress = functools.partial(TerminalProgress, "scoring", "images")
+        if len(settings) > 1:
+            sweep = run_sweep(settings, fresh=fresh, command=sys.argv, progress=progress)
+            _show_sweep(sweep.rows, sweep.folder)
+            scored, clean = sweep.scored, sweep.clean
+        else:
+            run = run_comparison(next(iter(settings.values())), fresh=fresh, command=sys.argv, progress=progress())
+            _show_summary(run.folder, run.summary)
+            scored, clean = run.scored, run.clean
+        _say(f"scored {scored} batches" if scored else "nothing was missing: no image was scored")
+    if not clean:
         raise typer.Exit(NOT_CLEAN)
 
 
@@ -246,10 +257,23 @@ def _show_summary(folder: Path, summary: Any, table: Any = None) -> None:
 
     from maibench.evaluation.report import run_of
     from maibench.evaluation.tables.report_tables import style_of, terminal
+    from maibench.evaluation.tables.sweep_table import sweep_rows
 
     run = run_of(folder)
     Console().print(terminal(summary, run, style_of(run, table)))
+    _show_sweep(sweep_rows(summary, run), folder)
     _say(f"tables, figures and the page are in {folder} (open report.html)")
+
+
+def _show_sweep(rows: Any, folder: Path) -> None:
+    from rich.console import Console
+
+    from maibench.evaluation.tables.sweep_table import sweep_table, sweep_title
+    from maibench.evaluation.tables.terminal_tables import TerminalTable
+
+    if len(rows):
+        Console().print("", TerminalTable(sweep_table(rows), sweep_title(rows)), sep="\n")
+        _say(f"the sweep's table and figure are in {folder} (sweep.md, sweep.csv)")
 
 
 def _show_merged(merged: Any, table: Any) -> None:

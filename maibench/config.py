@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maibench.errors import MaibenchError
+from maibench.points import combinations
 
 TABLE_COLUMNS = (
     "detector", "perturbation", "failed", "unsure", "accuracy", "fitted", "balanced_accuracy", "tpr", "tnr", "auc",
@@ -22,6 +24,11 @@ TABLE_COLUMNS = (
 
 OF_THE_HARNESS = ("backend", "device")
 """Options of a detector that say how it is computed, not what: its class is not asked about them."""
+
+NOT_SWEPT = ("options", "table", "out", "address", "predictions", "engine", "workers", "strict", "figures", "gallery",
+             "evidence", "audit")  # fmt: skip
+"""Keys of RunConfig that a sweep has one value of: where and how a run is done and shown. A list among `options` makes
+rows of one run."""
 
 OF_THE_REPORT = ("resamples", "interval", "table")
 """Keys of RunConfig that say what the report makes of the predictions: `maibench report` takes others."""
@@ -136,9 +143,19 @@ def options_of_detectors(options: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -> RunConfig:
+    """`make_configs` where one run is asked for; raises MaibenchError for a sweep over several, and as it does."""
+    configs = make_configs(file, flags, settings)
+    if len(configs) > 1:
+        raise MaibenchError(f"one run takes one value of each key, and this is a sweep: {'; '.join(configs)}")
+    return next(iter(configs.values()))
+
+
+def make_configs(file: Path | None, flags: dict[str, Any], settings: list[str]) -> dict[str, RunConfig]:
     """Merge a YAML file, the flags that were given (not None), and `--set key=value` pairs, later ones winning.
 
     `--set LABEL.option=value` is an option of a detector; where none is called `table`, `table.…` is the tables' own.
+    Returns the runs of a sweep by the names of their points: one for every combination of the values of keys that are
+    lists where one value is expected (`seed: [0, 1]`; of `models` and `perturb`, lists of lists); else {"": the run}.
     Raises MaibenchError with the key, what was wrong with it, and the nearest known key.
     """
     written = read_yaml(file) if file else {}
@@ -162,16 +179,19 @@ def make_config(file: Path | None, flags: dict[str, Any], settings: list[str]) -
         options = [option for option in options if option[0] != "table"]
         values["table"] = _updated(values.get("table", {}), of_table)
         given |= {"table": values["table"]} if of_table else {}
-    try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise MaibenchError(_explain(error, file, given)) from error
-    if config.address and config.engine != "ray":
-        raise MaibenchError(f"address {config.address}: of a Ray cluster; add --engine ray to score there")
-    for label, option, value in options:
-        config.options.setdefault(label, {})[option] = value
-    _check_rows(config)
-    return config
+    configs = {}
+    for name, point in combinations({key: value for key, value in values.items() if _is_swept(key, value)}).items():
+        try:
+            config = RunConfig.model_validate(copy.deepcopy(values | point))
+        except ValidationError as error:
+            raise MaibenchError(_explain(error, file, given)) from error
+        if config.address and config.engine != "ray":
+            raise MaibenchError(f"address {config.address}: of a Ray cluster; add --engine ray to score there")
+        for label, option, value in options:
+            config.options.setdefault(label, {})[option] = value
+        _check_rows(config)
+        configs[name] = config
+    return configs
 
 
 def report_settings(flags: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -222,6 +242,13 @@ def label_specs(models: list[str]) -> dict[str, str]:
     return labelled
 
 
+def _is_swept(key: str, value: object) -> bool:
+    """Whether a value is a list of those that the key takes."""
+    if key not in RunConfig.model_fields or key in NOT_SWEPT or not isinstance(value, list):
+        return False
+    return key not in ("models", "perturb") or (bool(value) and all(isinstance(each, list) for each in value))
+
+
 def _labels(models: object) -> set[str]:
     """The labels of `models`, whatever else is wrong with them."""
     parts = [str(model).partition("=") for model in models] if isinstance(models, list) else []
@@ -234,7 +261,7 @@ def _check_rows(config: RunConfig) -> None:
     labels = label_specs(config.models) if config.table.detectors else {}
     renamed = tuple(label for label, spec in labels.items() if label == spec)
     for name in config.table.detectors or []:
-        if name not in labels and not name.startswith(renamed):
+        if name not in labels and not name.startswith((*renamed, *(f"{label} " for label in labels))):
             near = _hint(name, list(labels), "there are")
             raise MaibenchError(f"table.detectors: no detector is called '{name}' here{near}")
 

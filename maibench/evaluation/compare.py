@@ -7,11 +7,9 @@ import json
 import re
 import shlex
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from maibench.config import RunConfig, label_specs
 from maibench.cores import cores
@@ -24,13 +22,13 @@ from maibench.errors import DiskError, MaibenchError
 from maibench.evaluation.attacks import VERSION, Attack, art_version, make_attacks
 from maibench.evaluation.audit.comparison import audit_comparison
 from maibench.evaluation.detectors import Requested, choose_backends, load_detectors, name_training_split
+from maibench.evaluation.finished_run import Run
 from maibench.evaluation.fitting import fit_detector
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
 from maibench.evaluation.report import read_evaluated, write_report
 from maibench.evaluation.run import check_same_request, git_commit, machine, read_run, versions, write_run
 from maibench.evaluation.scoring import Entry, Plan, make_plan, score
-from maibench.evaluation.statistics.frames import Summary
 from maibench.evaluation.store import KEPT_AT, check_predictions, open_store, remove_other_detectors
 from maibench.files import make_folder, remove_parts
 from maibench.memory import keep_freed_memory
@@ -40,44 +38,23 @@ from maibench.models.loading import fingerprint
 from maibench.progress import Progress
 
 
-@dataclass
-class Run:
-    """A finished comparison. folder: where everything lies. metrics, per_generator, predictions: the frames of
-    DESIGN.md section 7. scored: batches that this call computed, summed over detectors. clean: False where a detector
-    failed, or images failed under `strict`."""
-
-    folder: Path
-    summary: Summary
-    scored: int
-    clean: bool
-
-    @property
-    def metrics(self) -> pd.DataFrame:
-        return self.summary.metrics
-
-    @property
-    def per_generator(self) -> pd.DataFrame:
-        return self.summary.per_generator
-
-    @property
-    def predictions(self) -> pd.DataFrame:
-        from maibench.evaluation.store import read_predictions
-
-        keys = {entry["label"]: entry["key"] for entry in read_run(self.folder)["detectors"]}
-        return read_predictions(self.folder, keys)
-
-
 def run_comparison(
-    config: RunConfig, fresh: bool = False, command: list[str] | None = None, progress: Progress | None = None
+    config: RunConfig,
+    fresh: bool = False,
+    command: list[str] | None = None,
+    progress: Progress | None = None,
+    made: Mapping[str, Detector] | None = None,
 ) -> Run:
     """Do what `config` asks, in its folder. Goes on where an earlier call with the same request stopped.
+
+    made: detectors that are there already, by the labels of their rows.
 
     Raises MaibenchError when the request is wrong; KeyboardInterrupt passes through, with what was scored kept.
     """
     progress = progress or Progress()
     started = time.time()
     specs = label_specs(config.models)
-    rows = load_detectors(config, specs)
+    rows = load_detectors(config, specs, made)
     manifest, plan = _open(config, {label: row.detector for label, row in rows.items()}, progress)
     folder = Path(config.out) if config.out else default_folder(manifest, list(label_specs(config.models)))
     manifest.check_outside(folder)
@@ -95,7 +72,8 @@ def run_comparison(
         code = fingerprint(row.detector)
         key = _key(code, row, backends[label], plan, config, again)
         store = open_store(folder, predictions, label, key)
-        entries.append(Entry(label, row.detector, store, row.spec, code, row.device, backends[label], row.failure))
+        backend, sweep = backends[label], (row.of, row.point)
+        entries.append(Entry(label, row.detector, store, row.spec, code, row.device, backend, row.failure, *sweep))
     _say_what_changed(entries, before, fresh, progress)
     record = _record(config, command, manifest, entries)
     record |= {"again": again, "started": before.get("started") or round(started)}
@@ -257,6 +235,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "failure": entry.failure,
         "card": detector.card.model_dump(mode="json"),
         "facts": detector.facts(),
+        **({"of": entry.of, "point": json.loads(json.dumps(entry.point, default=str))} if entry.point else {}),
     }
 
 

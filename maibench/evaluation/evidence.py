@@ -61,8 +61,9 @@ class EvidenceMap:
 
 
 def has_evidence(detector: Detector) -> bool:
-    """Whether there is anything to occlude: a detector of files sees no pixels."""
-    return detector.reads == "pixels"
+    """Whether there is anything to occlude, and a hundred more questions cost nothing but time here: a detector of
+    files sees no pixels, a server may count."""
+    return detector.reads == "pixels" and not detector.elsewhere
 
 
 def pass_cost(detector: Detector, pixels: Pixels) -> float:

@@ -27,6 +27,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     from maibench.evaluation.figures import plot_all
     from maibench.evaluation.page.page import write_page
     from maibench.evaluation.tables.report_tables import latex, markdown, style_of
+    from maibench.evaluation.tables.sweep_table import failures_of, sweep_rows, write_sweep
 
     run = run_of(folder)
     summary = summarise_folder(folder, run, settings or {})
@@ -42,6 +43,7 @@ def write_report(folder: Path, settings: dict[str, Any] | None = None) -> Summar
     write_text(folder / "table.tex", latex(summary, run, style))
     if (run.get("config") or {}).get("figures", True):
         plot_all(summary, folder)
+    write_sweep(sweep_rows(summary, run), folder, failures_of(run), (run.get("config") or {}).get("figures", True))
     write_page(summary, run, folder, style)
     return summary
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ LARGE = 100_000_000
 @dataclass(frozen=True)
 class Scored:
     """One detector's predictions of one batch, with the columns of `SCHEMA`. seconds: that the detector took for
-    `timed` images, on one core, or on its GPU; both 0 where the batch was attacked, which takes cores from it."""
+    `timed` images, on one core, or on its GPU; both 0 where it was attacked, or is computed elsewhere."""
 
     label: str
     batch: int
@@ -60,7 +60,7 @@ class Scorer:
         self._workers = workers
         self._max_pixels = max_pixels
         self._failures = failures or {}
-        self._shared = {label for label, detector in detectors.items() if _runs_on_workers(detector)}
+        self._shared = {label for label, detector in detectors.items() if runs_on_workers(detector)}
 
     def score(self, jobs: Iterable[Job]) -> Iterator[Scored]:
         """The predictions of each job, batch by batch, each detector of a batch in the job's order. What fails becomes
@@ -104,7 +104,8 @@ class Scorer:
             whole.add(label, answers, spent + answers.seconds)
         if job.is_last:
             for label in job.labels:
-                yield whole.take(label, job, images)
+                scored = whole.take(label, job, images)
+                yield replace(scored, seconds=0.0, timed=0) if self._detectors[label].elsewhere else scored
 
     def _ask_piece(self, label: str, job: Job, images: Sequence[Future[Prepared]]) -> _Answers:
         """In a worker, which is one core: the seconds are that core's."""
@@ -133,7 +134,8 @@ class Scorer:
         return str(item) if isinstance(item, Failure) else ""
 
 
-def _runs_on_workers(detector: Detector) -> bool:
+def runs_on_workers(detector: Detector) -> bool:
+    """Whether each core computes it by itself, a few images at a time."""
     return detector.concurrent and detector.device.type == "cpu" and detector.parameter_count() < LARGE
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 
@@ -26,7 +27,8 @@ SECONDS_PER_PART = 20
 class Entry:
     """One row of the comparison: a detector under its label, and where its predictions go. spec: what was asked for;
     code: the detector's fingerprint as it was loaded; device: what it is scored on; backend: what computes it;
-    failure: why it cannot score at all (its rows then say so)."""
+    failure: why it cannot score at all (its rows then say so). of, point: of a sweep, what its points are of, and the
+    options that make it this one."""
 
     label: str
     detector: Detector
@@ -36,6 +38,8 @@ class Entry:
     device: str = "cpu"
     backend: Chosen = TORCH
     failure: str = ""
+    of: str = ""
+    point: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

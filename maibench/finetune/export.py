@@ -29,7 +29,7 @@ def export(detector: Detector, folder: Path, origin: Origin, step: int, scores: 
     recipe = origin.recipe
     if recipe.start:  # where it lies on this machine is nobody's business
         recipe = recipe.model_copy(update={"start": "/".join(Path(recipe.start).parts[-2:])})
-    earlier = _trained_on_before(Path(origin.recipe.start)) if origin.recipe.start else []
+    earlier = trained_on_before(Path(origin.recipe.start)) if origin.recipe.start else []
     card = detector.card.updated(
         reported=None,
         weights=f"trained by maibench finetune, seed {recipe.seed}, step {step}",
@@ -41,7 +41,7 @@ def export(detector: Detector, folder: Path, origin: Origin, step: int, scores: 
     write_folder(detector, folder, card=card)
 
 
-def _trained_on_before(start: Path) -> list[str]:
+def trained_on_before(start: Path) -> list[str]:
     """The generators of the training that weights come from, where a card lies beside them."""
     cards = [file for file in (start.with_name("card.json"), start.with_suffix(".json")) if file.is_file()]
     return list(json.loads(cards[0].read_text()).get("trained_on") or []) if cards else []

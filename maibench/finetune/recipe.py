@@ -60,10 +60,31 @@ class Lora(BaseModel):
     targets: str = r"text\.model\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|dense)|mlp\.(fc1|fc2))"
 
 
+class Head(BaseModel):
+    """A head on bailu's frozen trunk that says which generator made an image, in place of training the network.
+
+    least: training images that a generator needs to be a class of its own; those of all others are one class, "other".
+    views: crops of each training image, the first as it is, the others augmented; the trunk reads them once. hidden:
+    units between the trunk and the classes, 0 for a linear head. dropout: of the trunk's features. strangeness: how the
+    unknown is told ("softmax", "energy", "mahalanobis"; "choose": what does best on generators that are left out in
+    turn). kept: the share of validation images of known generators that are not called unknown.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    least: int = Field(20, ge=1)
+    views: int = Field(8, ge=1)
+    hidden: int = Field(0, ge=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    strangeness: Literal["choose", "softmax", "energy", "mahalanobis"] = "choose"
+    kept: float = Field(0.95, gt=0, le=1)
+
+
 class Recipe(BaseModel):
     """How a detector is trained.
 
-    What: detector, options: a name of the registry and its options; lora: train an adapter, the rest is frozen; start:
+    What: detector, options: a name of the registry and its options; lora: train an adapter, the rest is frozen; head:
+    train a head on what the frozen network sees, which tells generators apart (detector: attribution); start:
     a safetensors file to begin with, "" for fresh weights (relative to where the command runs); source: where the
     settings come from.
 
@@ -87,6 +108,7 @@ class Recipe(BaseModel):
     detector: str
     options: dict[str, Any] = {}
     lora: Lora | None = None
+    head: Head | None = None
     start: str = ""
     source: str = ""
     optimiser: Literal["adamw", "rmsprop"] = "adamw"
@@ -186,7 +208,7 @@ def make_recipe(values: dict[str, Any], changes: dict[str, Any], where: str) -> 
         said = first["msg"].removeprefix("Value error, ")
         message = f"{where}: {key}: {said}" if key else f"{where}: {said}"
         if first["type"] == "extra_forbidden":
-            parts: dict[str, type[BaseModel]] = {"augmentation": Augmentation, "lora": Lora}
+            parts: dict[str, type[BaseModel]] = {"augmentation": Augmentation, "lora": Lora, "head": Head}
             known = list(parts.get(key.rpartition(".")[0], Recipe).model_fields)
             near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"

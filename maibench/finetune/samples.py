@@ -66,7 +66,7 @@ class SampleSource:
         pairs: dict[tuple[int, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         paired: set[str] = set()
         named: set[str] = set()
-        elsewhere = _sources_of_other_splits(manifests)
+        elsewhere = sources_of_other_splits(manifests)
         self.shared = 0
         for number, manifest in enumerate(manifests):
             named |= {*manifest.rows["generator"], *collections_of(manifest.rows, manifest.name)}
@@ -162,7 +162,7 @@ class SampleSource:
                 file = manifest.read(row["path"])
                 if min(file.width, file.height) < smallest:
                     return f"smaller than {smallest} pixels a side"
-                return _middle(decode(file.data)) if kept < memory else None
+                return middle(decode(file.data)) if kept < memory else None
             except ImageError as error:
                 return str(error)
 
@@ -194,7 +194,7 @@ class SampleSource:
         if pixels is not None:
             return pixels
         try:
-            return _middle(decode(manifest.read(path).data))
+            return middle(decode(manifest.read(path).data))
         except ImageError as error:
             raise ImageError(
                 f"{manifest.root / path}: {error}; mend it, or take its row out of the manifest"
@@ -226,7 +226,7 @@ def check_classes(manifests: Sequence[Manifest], left_out: Sequence[str]) -> Non
         raise MaibenchError(NEEDED)
 
 
-def _sources_of_other_splits(manifests: Sequence[Manifest]) -> set[str]:
+def sources_of_other_splits(manifests: Sequence[Manifest]) -> set[str]:
     """Sources that a training image must not share: names alone are looked at."""
     sources: set[str] = set()
     for manifest in manifests:
@@ -235,6 +235,6 @@ def _sources_of_other_splits(manifests: Sequence[Manifest]) -> set[str]:
     return sources - {""}
 
 
-def _middle(pixels: Pixels) -> Pixels:
+def middle(pixels: Pixels) -> Pixels:
     top, left = (max(0, side - KEPT) // 2 for side in pixels.shape[:2])
     return np.ascontiguousarray(pixels[top : top + KEPT, left : left + KEPT])

@@ -32,7 +32,7 @@ from maibench.finetune.sharding import gather, own_piece
 from maibench.finetune.validation import Validation
 from maibench.models.base import Detector
 from maibench.models.device import to_device
-from maibench.models.loading import build, load_detector
+from maibench.models.loading import build_to_train, load_detector
 from maibench.models.registry import detector_class
 from maibench.models.weights import load_weights
 from maibench.progress import Progress
@@ -76,6 +76,10 @@ def train(
     a validation split, for the checkpoint of another recipe or number of processes, for a loss that is not a number,
     for an image that cannot be read any more, and where another process has ended; the last checkpoint is kept.
     """
+    if recipe.head is not None or recipe.detector == "attribution":
+        from maibench.finetune.attribution import train_attribution
+
+        return train_attribution(recipe, manifests, out, device, progress, workers)
     make_folder(out)
     accelerator = connect(recipe, out, device)
     with together(out):
@@ -177,7 +181,7 @@ def make_detector(recipe: Recipe, device: str) -> Detector:
     if "weights" in cls.loads:
         detector = load_detector(recipe.detector, device=device, **recipe.options)
     else:
-        detector = build(cls, recipe.detector, recipe.options).to(device)
+        detector = build_to_train(recipe.detector, recipe.options).to(device)
     if recipe.start:
         load_weights(detector, Path(recipe.start))
     if recipe.lora is not None:

@@ -91,7 +91,7 @@ def read_validation(
 ) -> ValidationSplit:
     """Preprocess a manifest's validation images once, at most so many; `exclude`d generators and collections are left
     out, and what cannot be read (every comparison names such images; here they only cannot be validated on)."""
-    rows = _without(manifest, "validation", exclude)
+    rows = rows_without(manifest, "validation", exclude)
     return _read(manifest.name, [(manifest, rows)], detector, most, workers)
 
 
@@ -108,7 +108,7 @@ def _read_held_out(
     groups: list[tuple[Manifest, pd.DataFrame]] = []
     found: set[str] = set()
     for manifest in manifests:
-        rows = _without(manifest, "train", exclude)
+        rows = rows_without(manifest, "train", exclude)
         rows = rows[rows["generator"].isin(list(hold_out)) | rows["collection"].isin(list(hold_out))]
         found |= {*rows["generator"], *rows["collection"]}
         groups.append((manifest, rows))
@@ -117,12 +117,12 @@ def _read_held_out(
     labels = {label for _, rows in groups for label in rows["label"]}
     if len(labels) == 1:
         for manifest in manifests:
-            rows = _without(manifest, "validation", exclude)
+            rows = rows_without(manifest, "validation", exclude)
             groups.append((manifest, rows[~rows["label"].isin(labels)]))
     return _read(HELD_OUT, groups, detector, most, workers)
 
 
-def _without(manifest: Manifest, split: str, exclude: Sequence[str]) -> pd.DataFrame:
+def rows_without(manifest: Manifest, split: str, exclude: Sequence[str]) -> pd.DataFrame:
     """A split's rows with their `collection`, without excluded generators and collections."""
     rows = manifest.split(split)
     rows = rows.assign(collection=collections_of(rows, manifest.name))

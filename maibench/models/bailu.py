@@ -19,9 +19,19 @@ from maibench.errors import ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card, Reported
 from maibench.models.pixels import normalise, normalise_tensor
+from maibench.models.tiles import (
+    check_whole,
+    cut_tiles,
+    mean_logits,
+    resized,
+    resized_tensor,
+    stack_or_list,
+    tile_slices,
+)
 
 TILE = 256
 SMALLEST = 64
+FEATURES = 32 + 56 + 2 * 112
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
 Input = Literal["residual", "rgb", "both"]
@@ -108,7 +118,8 @@ class Bailu(Detector):
     stages and the spread of the last are pooled over the whole tile, so that a trace counts wherever it is.
 
     No pooling and no blur before the strided convolutions. Options: input ("residual", "rgb", "both"): how many of
-    the first filters are high-pass (all, none, half); tiles: how many 256 x 256 tiles of a large image are read.
+    the first filters are high-pass (all, none, half); tiles: how many tiles of a large image are read. Of the test
+    alone: crop: pixels a side of a tile; resize: pixels of the shorter side, to which every image is resized first.
     """
 
     concurrent: ClassVar[bool] = True
@@ -132,13 +143,15 @@ class Bailu(Detector):
         ),
     )
 
-    def __init__(self, input: Input = "both", tiles: int = 5) -> None:
+    def __init__(self, input: Input = "both", tiles: int = 5, crop: int = TILE, resize: int | None = None) -> None:
         super().__init__()
         if input not in ("residual", "rgb", "both"):
             raise MaibenchError(f"bailu: the option input is '{input}'; use residual, rgb or both")
-        if not isinstance(tiles, int) or tiles < 1:
-            raise MaibenchError(f"bailu: the option tiles is {tiles}; it takes a whole number from 1")
-        self.tiles = tiles
+        check_whole("bailu", "tiles", tiles, 1)
+        check_whole("bailu", "crop", crop, SMALLEST)
+        if resize is not None:
+            check_whole("bailu", "resize", resize, SMALLEST)
+        self.tiles, self.crop, self.resize = tiles, crop, resize
         high_pass = {"residual": 12, "rgb": 0, "both": 6}[input]
         self.stem = ConvNorm(3, 12, residual=high_pass)
         self.down = ConvNorm(12, 24, stride=2)
@@ -146,79 +159,56 @@ class Bailu(Detector):
         self.stage2 = nn.Sequential(ConvNorm(32, 56, stride=2), nn.ReLU(inplace=True), Residual(56))
         self.stage3 = nn.Sequential(ConvNorm(56, 112, stride=2), nn.ReLU(inplace=True), Residual(112))
         self.head = nn.Sequential(
-            nn.Linear(32 + 56 + 2 * 112, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1)
+            nn.Linear(FEATURES, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1)
         )
         self.to(memory_format=torch.channels_last)
 
+    def facts(self) -> dict[str, str]:
+        """What options of the test change of the card's input policy."""
+        changes = [] if self.resize is None else [f"resized first, the shorter side to {self.resize}"]
+        if (self.tiles, self.crop) != (5, TILE):
+            changes.append(f"tiles of {self.crop} x {self.crop}, at most {self.tiles}")
+        return {"changed": "; ".join(changes)} if changes else {}
+
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
         """uint8 height x width x 3 -> float32 in [-2, 2]: (3, h, w) up to 256 a side, else (tiles, 3, 256, 256)."""
-        height, width = image.shape[:2]
-        _check_size(height, width)
-        if max(height, width) <= TILE:
+        _check_size(*image.shape[:2])
+        image = resized(image, self.resize)
+        if max(image.shape[:2]) <= self.crop:
             return normalise(image, MEAN, STD)
-        return torch.stack([normalise(tile, MEAN, STD) for tile in cut_tiles(image, self.tiles)])
+        return torch.stack([normalise(tile, MEAN, STD) for tile in cut_tiles(image, self.tiles, self.crop)])
 
     def differentiable(self, pixels: Tensor) -> Tensor:
         """`preprocess` in torch: float (3, height, width) in [0, 255] -> (3, h, w), or (tiles, 3, 256, 256)."""
+        _check_size(*pixels.shape[1:])
+        pixels = resized_tensor(pixels, self.resize)
         height, width = pixels.shape[1:]
-        _check_size(height, width)
-        if max(height, width) <= TILE:
+        if max(height, width) <= self.crop:
             return normalise_tensor(pixels, MEAN, STD)
-        tiles = [pixels[:, rows, columns] for rows, columns in tile_slices(height, width, self.tiles)]
+        tiles = [pixels[:, rows, columns] for rows, columns in tile_slices(height, width, self.tiles, self.crop)]
         return normalise_tensor(torch.stack(tiles), MEAN, STD)
 
     def collate(self, items: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Images of one size -> (n, 3, h, w); images of several sizes stay a list."""
-        if all(item.dim() == 3 and item.shape == items[0].shape for item in items):
-            return torch.stack(list(items))
-        return list(items)
+        return stack_or_list(items)
 
     def forward(self, batch: Tensor | Sequence[Tensor]) -> Tensor:
         """(n, 3, h, w), or a list of n images as `preprocess` returns them -> (n,) logits."""
-        if isinstance(batch, Tensor):
-            return self.run(batch)
-        tiles = [item if item.dim() == 4 else item[None] for item in batch]
-        logits: list[Tensor] = [tiles[0].new_empty(0)] * len(tiles)
-        for shape in dict.fromkeys(tile.shape[1:] for tile in tiles):
-            members = [index for index, tile in enumerate(tiles) if tile.shape[1:] == shape]
-            scored = self.run(torch.cat([tiles[index] for index in members]))
-            parts = scored.split([len(tiles[index]) for index in members])
-            for index, part in zip(members, parts, strict=True):
-                logits[index] = part.mean()
-        return torch.stack(logits)
+        return self.run(batch) if isinstance(batch, Tensor) else mean_logits(self.run, batch)
 
     def tensor_logits(self, x: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n,) logits, at once."""
+        return self.head(self.features(x)).squeeze(1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n, FEATURES): what the trunk saw, pooled over the whole tile; the head reads it."""
         x = x.contiguous(memory_format=torch.channels_last)
         x = self.down(self.stem(x).relu_()).relu_()
         first = self.stage1(x).relu_()
         second = self.stage2(first)
         third = self.stage3(second)
         spread = third.var(dim=(2, 3), correction=0).add(1e-6).sqrt()
-        pooled = [first.mean(dim=(2, 3)), second.mean(dim=(2, 3)), third.mean(dim=(2, 3)), spread]
-        return self.head(torch.cat(pooled, dim=1)).squeeze(1)
-
-
-def cut_tiles(image: NDArray[np.uint8], most: int) -> list[NDArray[np.uint8]]:
-    """At most `most` tiles of up to 256 x 256 of an image height x width x 3, as `tile_slices` has them."""
-    height, width = image.shape[:2]
-    return [image[rows, columns] for rows, columns in tile_slices(height, width, most)]
-
-
-def tile_slices(height: int, width: int, most: int) -> list[tuple[slice, slice]]:
-    """Rows and columns of at most `most` tiles, on an even grid over the image, the ones nearest to its middle first.
-
-    A side of 256 or less is kept whole. The first tile is the centre one.
-    """
-    tall, wide = min(height, TILE), min(width, TILE)
-    middle = ((height - tall) // 2, (width - wide) // 2)
-    tops, lefts = (
-        np.linspace(0, side - tile, -(-side // tile)).round().astype(int)
-        for side, tile in ((height, tall), (width, wide))
-    )
-    corners = {(int(top), int(left)) for top in tops for left in lefts} - {middle}
-    ordered = sorted(corners, key=lambda c: (abs(c[0] - middle[0]) + abs(c[1] - middle[1]), c))
-    return [(slice(top, top + tall), slice(left, left + wide)) for top, left in [middle, *ordered][:most]]
+        return torch.cat([first.mean(dim=(2, 3)), second.mean(dim=(2, 3)), third.mean(dim=(2, 3)), spread], dim=1)
 
 
 def _check_size(height: int, width: int) -> None:

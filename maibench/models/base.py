@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Self, cast
@@ -26,18 +26,20 @@ class Detector(nn.Module, ModelHubMixin):
     `forward`. A logit above 0 means synthetic; sigmoid(logit) is P(synthetic).
 
     reads: "pixels" (`preprocess` receives uint8 RGB, height x width x 3, read-only) or "file" (it receives the
-    `ImageFile`: path, bytes, format, size). fitted: True where `fit` has to be called on a training split first.
+    `ImageFile`: path, bytes, format, size); an option may choose. elsewhere: True where nothing is computed here, so
+    that neither its size nor its speed is known, and it is asked nothing beyond the comparison's questions. fitted:
+    True where `fit` has to be called on a training split first. fit_split: the split that it is called with.
     built_from, built_with: the SPEC and the options that `load_detector` built it from, defaults included. loads:
     options that only say which tensors the constructor loads and where to, kept apart as `loaded_with`; a class that
-    names "weights" among them loads its own. fit_split: the split that `fit` is called with. concurrent: True where
-    `answer` changes nothing of `self`, so that several threads may call it at once. cpu_chunk: how many stacked images
-    a CPU core takes at a time (None: all of them), so that what it computes on the way stays in its cache. compiled:
-    what a backend made of `tensor_logits`.
+    names "weights" among them loads its own. concurrent: True where `answer` changes nothing of `self`, so that several
+    threads may call it at once. cpu_chunk: how many stacked images a CPU core takes at a time (None: all of them), so
+    that what it computes on the way stays in its cache. compiled: what a backend made of `tensor_logits`.
     """
 
     card: Card
-    reads: ClassVar[Literal["pixels", "file"]] = "pixels"
-    fitted: ClassVar[bool] = False
+    reads: Literal["pixels", "file"] = "pixels"
+    elsewhere: ClassVar[bool] = False
+    fitted: bool = False
     fit_split: ClassVar[Literal["train", "validation"]] = "train"
     loads: ClassVar[tuple[str, ...]] = ()
     built_from: str = ""
@@ -181,8 +183,8 @@ class Detector(nn.Module, ModelHubMixin):
 
     @classmethod
     def options_of_spec(cls, spec: str) -> dict[str, Any]:
-        """What a SPEC of the form SCHEME:TEXT says, as options of the constructor. Raises MaibenchError where it says
-        nothing that this class understands."""
+        """What a SPEC of the form SCHEME:TEXT says, as options of the constructor; "weights" where it names a file of
+        them. Raises MaibenchError where it says nothing that this class understands."""
         return {"model": spec.partition(":")[2]}
 
     def rename_official(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -192,6 +194,15 @@ class Detector(nn.Module, ModelHubMixin):
     def fit_features(self, batch: Any) -> Tensor:
         """A batch of n images -> (n, d), what `fit` is given of them."""
         return cast(Tensor, batch)
+
+    def fitted_parts(self) -> dict[str, Detector]:
+        """Detectors within this one that are fitted before it, by name."""
+        return {}
+
+    def seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
+        """The generators that it is trained on once it is fitted; None where that is unknown. generators: what the data
+        has in each split."""
+        return sorted(generators.get(self.fit_split, ())) if self.fitted else self.card.trained_on
 
     def check_ready(self) -> None:
         """Raises MaibenchError, with what to do, where a loaded detector cannot score yet."""

@@ -14,7 +14,7 @@ from maibench.errors import MaibenchError
 from maibench.files import disk_error, make_folder, write_text, write_whole
 from maibench.models.card import Card
 from maibench.models.loading import is_file_spec
-from maibench.models.registry import detector_class, names
+from maibench.models.registry import detector_class, names, scheme_of
 from maibench.models.weights import sha256
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def write_folder(detector: Detector, folder: Path, name: str = "", card: Card | 
     except OSError as error:
         raise disk_error(folder, error) from error
     holds_all = "weights" not in detector.loads
-    base = config["options"].get("weights", "that maibench bundles")
+    base = config["options"].get("weights") or config["options"].get("model", "that maibench bundles")
     # where they lie is known when they are loaded
     card = card or detector.card.updated(weights="" if holds_all else f"an adapter of the base {base}")
     card = card.updated(parameters=None if detector.fitted else detector.parameter_count())
@@ -109,6 +109,8 @@ def _name(detector: Detector) -> str:
     if is_file_spec(spec):  # where the file lies on this machine is nobody's business
         file, _, cls = spec.partition(":")
         return f"{Path(file).name}:{cls}"
+    if (scheme := scheme_of(spec)) in names():  # timm:ARCH@FILE: what it says are options, and where a file lies
+        return scheme
     if spec:
         return spec
     name = detector.card.name

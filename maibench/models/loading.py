@@ -13,6 +13,7 @@ from maibench.errors import DetectorError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
 from maibench.models.registry import detector_class, names, scheme_of
+from maibench.models.typed_code import typed_code
 from maibench.models.weights import BUNDLED, load_weights, sha256
 
 
@@ -50,13 +51,7 @@ def load_folder(
 
     Raises MaibenchError as `load_detector` does, and for a folder that holds something else.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        name, own = str(config["detector"]), dict(config.get("options", {}))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MaibenchError(
-            f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
-        ) from error
+    name, own = _config_of(folder)
     found = _class_of_folder(folder, name, cls)
     if "weights" in found.loads:
         weights = weights if weights is not None else own.pop("weights", None)
@@ -73,6 +68,15 @@ def load_folder(
 def is_file_spec(spec: str) -> bool:
     """Whether a SPEC is a FILE.py:Class."""
     return spec.partition(":")[0].endswith(".py")
+
+
+def class_of(spec: str) -> type[Detector]:
+    """The class that `load_detector` builds of a SPEC. Raises MaibenchError where there is none."""
+    if is_file_spec(spec):
+        return _class_from_file(spec)
+    if spec in names() or scheme_of(spec) or not Path(spec).is_dir():
+        return detector_class(spec)
+    return detector_class(_config_of(Path(spec))[0])
 
 
 def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
@@ -96,6 +100,28 @@ def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
     detector.built_with = _without_loads(cls, chosen)
     detector.loaded_with = {name: value for name, value in chosen.items() if name in cls.loads}
     return detector
+
+
+def build_to_train(spec: str, options: dict[str, Any]) -> Detector:
+    """What training begins with: a detector without weights, but for those that a SPEC such as timm:ARCH@FILE names.
+
+    Raises MaibenchError as `load_detector` does.
+    """
+    cls = detector_class(spec)
+    named = _named(cls, spec, options) if scheme_of(spec) else {}
+    weights = named.pop("weights", None)
+    given = {**named, **options}
+    detector = build(cls, spec, given if weights is None else _without_loads(cls, given))
+    if weights is not None:
+        load_weights(detector, Path(weights))
+    return detector
+
+
+def made_ready(detector: Detector, device: str = "cpu") -> Detector:
+    """A detector that somebody has made, on its device and in evaluation mode. Raises MaibenchError without a card."""
+    if not isinstance(getattr(detector, "card", None), Card):
+        raise MaibenchError(f"the class {type(detector).__name__} has no card; set card = maibench.Card(name=...)")
+    return _finish(detector, device)
 
 
 def options_of(cls: type[Detector]) -> dict[str, inspect.Parameter]:
@@ -131,8 +157,8 @@ def _code(cls: type[Detector]) -> bytes:
         if module is not None and (module.__package__ or "").startswith("maibench.models."):
             return b"".join(file.read_bytes() for file in sorted(Path(str(module.__file__)).parent.glob("*.py")))
         return inspect.getsource(module or cls).encode()
-    except (OSError, TypeError):  # a class typed into a notebook has no file: its tensors and card must do
-        return cls.__qualname__.encode()
+    except (OSError, TypeError):  # typed into a notebook
+        return typed_code(cls)
 
 
 def _places(cls: type[Detector], weights: str | Path | None, device: str) -> dict[str, Any]:
@@ -161,6 +187,17 @@ def _bundled(cls: type[Detector], name: str, options: dict[str, Any], device: st
     detector.card = detector.card.read(file.with_suffix(".json"))
     load_weights(detector, file, detector.card.sha256)
     return _finish(detector, device)
+
+
+def _config_of(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The name and the options of the detector that a folder holds."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        return str(config["detector"]), dict(config.get("options", {}))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MaibenchError(
+            f"{folder}: not a finetuned detector; its config.json has to name the 'detector' ({error})"
+        ) from error
 
 
 def _class_of_folder(folder: Path, name: str, cls: type[Detector]) -> type[Detector]:
@@ -205,12 +242,25 @@ def _class_from_file(spec: str) -> type[Detector]:
 
 def _of_scheme(spec: str, options: dict[str, Any], weights: str | Path | None, device: str) -> Detector:
     cls = detector_class(spec)
+    named = _named(cls, spec, options if weights is None else {**options, "weights": weights})
+    weights = named.pop("weights", weights)
+    if "weights" in cls.loads:
+        return _finish(build(cls, spec, {**named, **options} | _places(cls, weights, device)), device)
+    if weights is None and "pretrained" in cls.loads:
+        build(cls, spec, _without_loads(cls, {**named, **options}))  # what is mistyped is told first
+        raise DetectorError(
+            f"'{spec}' has no weights: finetune it and name the folder, or give a checkpoint, as in '{spec}@FILE' or "
+            "--set LABEL.weights=FILE"
+        )
+    return _filled(cls, spec, {**named, **options}, weights, device)
+
+
+def _named(cls: type[Detector], spec: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What a SPEC with a scheme says; raises MaibenchError where the options say it too."""
     named = cls.options_of_spec(spec)
     if twice := sorted(named.keys() & options.keys()):
         raise MaibenchError(f"{spec}: {', '.join(twice)}: said by the SPEC already; leave the option out")
-    if "weights" in cls.loads:
-        return _finish(build(cls, spec, {**named, **options} | _places(cls, weights, device)), device)
-    return _filled(cls, spec, {**named, **options}, weights, device)
+    return named
 
 
 def _filled(
@@ -228,6 +278,6 @@ def _ready(detector: Detector, weights: str | Path | None, device: str, expected
 
 
 def _finish(detector: Detector, device: str) -> Detector:
-    if not detector.fitted:
+    if not (detector.fitted or detector.elsewhere):
         detector.card = detector.card.updated(parameters=detector.parameter_count())
     return detector.to(device).eval()

@@ -45,6 +45,12 @@ def tensor_crop(pixels: Tensor, size: int) -> Tensor:
     return pixels[:, rows][:, :, columns]
 
 
+def pad_tensor(pixels: Tensor, size: int) -> Tensor:
+    """`pad_to` in torch: (3, height, width) -> both sides at least `size`, the same pixels."""
+    rows, columns = (torch.from_numpy(_padded(side, size)).to(pixels.device) for side in pixels.shape[1:])
+    return pixels[:, rows][:, :, columns]
+
+
 def normalise_tensor(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
     """`normalise` in torch: float (..., 3, height, width) in [0, 255] -> the same shape; of float32 the same bits."""
     deviation = torch.tensor(std, dtype=pixels.dtype)
@@ -55,7 +61,12 @@ def normalise_tensor(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
 
 def _shown(side: int, size: int) -> NDArray[np.int64]:
     """Which of `side` pixels in a row a padded centre crop of `size` shows."""
-    short = max(0, size - side)
-    padded = np.pad(np.arange(side), (short // 2, short - short // 2), mode="reflect")
+    padded = _padded(side, size)
     start = (len(padded) - size) // 2
     return padded[start : start + size]
+
+
+def _padded(side: int, size: int) -> NDArray[np.int64]:
+    """Which of `side` pixels stand in a row that `pad_to` made."""
+    short = max(0, size - side)
+    return np.pad(np.arange(side), (short // 2, short - short // 2), mode="reflect")

@@ -21,6 +21,17 @@ BUILT_IN = {
     "timm": "maibench.models.timm_backbone:TimmDetector",
     "moondream": "maibench.models.moondream.detector:Moondream",
     "metadata": "maibench.models.metadata:Metadata",
+    "attribution": "maibench.models.attribution:Attribution",
+    "cnndetection": "maibench.models.baselines.cnndetection:CnnDetection",
+    "npr": "maibench.models.baselines.npr:Npr",
+    "ferretnet": "maibench.models.baselines.ferretnet:FerretNet",
+    "ladeda": "maibench.models.baselines.ladeda:Ladeda",
+    "tiny_ladeda": "maibench.models.baselines.ladeda:TinyLadeda",
+    "safe": "maibench.models.baselines.safe:Safe",
+    "freqnet": "maibench.models.baselines.freqnet:FreqNet",
+    "spectrum": "maibench.models.spectrum:Spectrum",
+    "univfd": "maibench.models.baselines.univfd:UnivFD",
+    "rine": "maibench.models.baselines.rine:Rine",
 }
 SCHEMES = {
     "hf": "maibench.models.hub_models.classifier:HubClassifier",

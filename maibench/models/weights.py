@@ -43,12 +43,17 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def load_weights(detector: Detector, file: Path, expected_sha256: str = "") -> None:
-    """Load a file into a detector; stored half precision becomes the detector's own type.
+    """Load a file into a detector; stored half precision becomes the detector's own type. A detector that knows the
+    names of published weights (`rename_official`) takes those too.
 
     Raises MaibenchError when the file's hash is not the expected one, or when a tensor is missing, left over, or of
     another shape.
     """
-    tensors = read_tensors(file)
+    from maibench.models.base import Detector
+    from maibench.models.official import read_official
+
+    takes_official = type(detector).rename_official is not Detector.rename_official
+    tensors = detector.rename_official(read_official(file) if takes_official else read_tensors(file))
     if expected_sha256 and sha256(file) != expected_sha256:
         raise MaibenchError(f"{file}: its sha256 is not the one on the card beside it; the file was changed or damaged")
     own = detector.state_dict()

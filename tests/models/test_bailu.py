@@ -84,7 +84,7 @@ def test_batch_equals_one_by_one(network, texture, sizes):
 
 def test_large_image_is_the_mean_of_its_tiles(network, texture):
     image = texture((700, 400))
-    tiles = cut_tiles(image, 5)
+    tiles = cut_tiles(image, 5, TILE)
     assert len(tiles) == 5
     torch.testing.assert_close(logits_of(network, [image])[0], logits_of(network, tiles).mean(), atol=1e-5, rtol=0)
 
@@ -101,7 +101,7 @@ def test_tiles_option(network, texture):
 @settings(max_examples=50, deadline=None)
 def test_tiles(height, width, most):
     image = np.stack(np.mgrid[:height, :width], axis=2)  # every pixel says where it lies
-    tiles = cut_tiles(image, most)
+    tiles = cut_tiles(image, most, TILE)
     tall, wide = min(height, TILE), min(width, TILE)
     assert 1 <= len(tiles) <= most
     for tile in tiles:
@@ -111,7 +111,7 @@ def test_tiles(height, width, most):
     assert len(set(corners)) == len(corners)
     assert corners[0] == ((height - tall) // 2, (width - wide) // 2)
     covered = np.zeros((height, width), dtype=bool)
-    for top, left in (tile[0, 0] for tile in cut_tiles(image, 1000)):
+    for top, left in (tile[0, 0] for tile in cut_tiles(image, 1000, TILE)):
         covered[top : top + tall, left : left + wide] = True
     assert covered.all()
 

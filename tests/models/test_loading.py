@@ -58,7 +58,7 @@ def test_weights_that_are_no_path(value):
 
 
 def test_unknown_option_is_answered_with_the_list():
-    with pytest.raises(MaibenchError, match=r"bailu has no option 'tile'; its options: input, tiles \(and weights\)"):
+    with pytest.raises(MaibenchError, match=r"bailu has no option 'tile'; its options: input, tiles, crop, resize \(and weights\)"):
         load_detector("bailu", tile=3)
     with pytest.raises(MaibenchError, match=r"metadata has no option 'spec'; its options: none \(and weights\)"):
         load_detector("metadata", **{"spec": 1})

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from maibench import Detector, load_detector
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
+from maibench.finetune.recipe import Recipe
+from maibench.finetune.trainer import make_detector
 from maibench.models.loading import build, fingerprint
 from maibench.models.pixels import normalise
 from maibench.models.timm_backbone import TimmDetector
-from maibench.models.weights import save_weights
+from maibench.models.weights import save_weights, sha256
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +185,97 @@ def test_gradients_are_the_same_with_less_memory(backbone, texture):
 def test_a_backbone_that_cannot_save_memory():
     with pytest.raises(MaibenchError, match="timm: convit_tiny cannot recompute its activations"):
         TimmDetector(backbone="convit_tiny").save_memory()
+
+
+def plain_weights(file, classes, seed=4):
+    """A network of timm's own, and a file of its weights under timm's names."""
+    torch.manual_seed(seed)
+    network = timm.create_model("test_vit", num_classes=classes, img_size=160).eval()
+    save_file(network.state_dict(), file)
+    return network
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_a_spec_names_arch_and_checkpoint(tmp_path, texture, suffix):
+    file = tmp_path / f"mine@2.{suffix}"
+    network = plain_weights(tmp_path / "mine@2.safetensors", 1)
+    if suffix == "pth":
+        torch.save({"state_dict": network.state_dict()}, file)
+    detector = load_detector(f"timm:test_vit@{file}")
+    assert (detector.card.weights, detector.card.sha256) == (str(file), sha256(file))
+    image = texture((200, 180))
+    batch = detector.preprocess(image)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(detector(batch), network(batch)[:, 0])
+    again = load_detector("timm:test_vit", weights=file)
+    torch.testing.assert_close(logits_of(again, [image]), logits_of(detector, [image]), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("synthetic", [0, 1])
+def test_of_two_classes_one_is_synthetic(tmp_path, texture, synthetic):
+    network = plain_weights(tmp_path / "two.safetensors", 2)
+    detector = load_detector(f"timm:test_vit@{tmp_path / 'two.safetensors'}", synthetic=synthetic)
+    batch = detector.preprocess(texture((200, 180)))[None]
+    with torch.inference_mode():
+        shares = network(batch).softmax(dim=1)
+        torch.testing.assert_close(detector(batch).sigmoid(), shares[:, synthetic])
+    assert f"two classes, of which {synthetic} is the synthetic one" in detector.card.summary
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "message"),
+    [
+        (2, {}, r"the weights have two classes; say which .* LABEL\.synthetic=0 or LABEL\.synthetic=1"),
+        (1, {"synthetic": 1}, "the weights have 1 outputs, not 2; leave 'synthetic' out"),
+        (7, {}, "the weights have 7 outputs, not 1; a detector has one logit or two classes"),
+    ],
+)
+def test_another_number_of_classes(tmp_path, classes, options, message):
+    plain_weights(tmp_path / "some.safetensors", classes)
+    with pytest.raises(DetectorError, match=message):
+        load_detector(f"timm:test_vit@{tmp_path / 'some.safetensors'}", **options)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "error", "message"),
+    [
+        (
+            "timm:test_resnet",
+            {},
+            DetectorError,
+            r"'timm:test_resnet' has no weights: finetune it .*'timm:test_resnet@FILE'",
+        ),
+        ("timm:test_resnet", {"pretrained": True}, DetectorError, "has no weights"),
+        ("timm:", {}, MaibenchError, "write timm:ARCH@FILE"),
+        ("timm:test_resnet@", {}, MaibenchError, "write timm:ARCH@FILE"),
+        ("timm:test_rsnet@x", {}, MaibenchError, "timm has no backbone 'test_rsnet'"),
+        ("timm:test_resnet@none.safetensors", {}, MaibenchError, "none.safetensors: no weights file there"),
+        ("timm:test_resnet@a", {"weights": "b"}, MaibenchError, "weights: said by the SPEC already"),
+        ("timm:test_resnet@a", {"backbone": "resnet18"}, MaibenchError, "backbone: said by the SPEC already"),
+        ("timm:test_resnet@a", {"synthetic": True}, MaibenchError, "the number of a class, 0 or 1; got True"),
+        ("timm:test_resnet@a", {"synthetic": 2}, MaibenchError, "the number of a class, 0 or 1; got 2"),
+    ],
+)
+def test_wrong_specs(spec, options, error, message):
+    with pytest.raises(error, match=message):
+        load_detector(spec, **options)
+
+
+def test_training_begins_with_what_a_spec_names(tmp_path, texture):
+    network = plain_weights(tmp_path / "start.safetensors", 1)
+    values = {"lr": 1e-4, "steps": 1, "crop": 160}
+    fresh = make_detector(Recipe(detector="timm:test_vit", options={"input_size": 64}, **values), "cpu")
+    assert (fresh.backbone, fresh.input_size) == ("test_vit", 64)
+    begun = make_detector(Recipe(detector=f"timm:test_vit@{tmp_path / 'start.safetensors'}", **values), "cpu").eval()
+    batch = begun.preprocess(texture((160, 160)))[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(begun(batch), network(batch)[:, 0])
+    begun.save_pretrained(tmp_path / "out")  # a folder that says nothing of where the file lay
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["detector"] == "timm"
+    loaded = load_detector(str(tmp_path / "out"))
+    torch.testing.assert_close(logits_of(loaded, [texture()]), logits_of(begun, [texture()]), rtol=0, atol=0)
+    with pytest.raises(MaibenchError, match="backbone: said by the SPEC already"):
+        make_detector(Recipe(detector="timm:test_vit", options={"backbone": "test_resnet"}, **values), "cpu")
 
 
 def test_it_is_saved_and_loaded_as_any_other(tmp_path, texture):

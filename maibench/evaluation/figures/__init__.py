@@ -5,6 +5,6 @@ told apart by the colour-blind and in grey. A detector has the same colour, line
 its place in the table.
 """
 
-from maibench.evaluation.figures.catalogue import FIGURES, Picture, plot_all, plot_ranks
+from maibench.evaluation.figures.catalogue import FIGURES, Picture, draw, plot_all, plot_ranks
 
-__all__ = ["FIGURES", "Picture", "plot_all", "plot_ranks"]
+__all__ = ["FIGURES", "Picture", "draw", "plot_all", "plot_ranks"]

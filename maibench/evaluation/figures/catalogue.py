@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maibench.errors import MaibenchError
 from maibench.evaluation.figures.ageing import released
 from maibench.evaluation.figures.costs import cost
 from maibench.evaluation.figures.curves import generators, roc, roc_low
-from maibench.evaluation.figures.drawing import picture_paths, save_pictures, style
+from maibench.evaluation.figures.drawing import FORMATS, picture_paths, save_picture, save_pictures, style
 from maibench.evaluation.figures.heatmaps import heatmap, transfer
 from maibench.evaluation.figures.ranking import comparisons, ranks
 from maibench.evaluation.figures.robustness import robustness, robustness_dots
@@ -124,6 +126,27 @@ def plot_all(summary: Summary, folder: str | Path) -> dict[str, list[Path]]:
 def plot_ranks(summary: Summary, folder: str | Path) -> dict[str, list[Path]]:
     """The same with the figure of the ranks alone, for reports that have no other."""
     return _plot([picture for picture in FIGURES if picture.name == "ranks"], summary, folder)
+
+
+def draw(summary: Summary, name: str, path: Path | None = None) -> Figure:
+    """The figure of this name of `FIGURES`; written to `path` too where one is given.
+
+    Raises MaibenchError for an unknown name or ending, and where the summary has no data for it.
+    """
+    known = {picture.name: picture for picture in FIGURES}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise MaibenchError(f"there is no figure '{name}': {hint}there are {', '.join(known)}")
+    if path is not None and path.suffix[1:] not in FORMATS:
+        raise MaibenchError(f"{path}: a figure is written as one of {', '.join(f'.{ending}' for ending in FORMATS)}")
+    with style():
+        figure = known[name].draw(summary)
+        if figure is None:
+            raise MaibenchError(f"these predictions have no data for the figure '{name}'")
+        if path is not None:
+            save_picture(figure, path)
+    return figure
 
 
 def _plot(pictures: Iterable[Picture], summary: Summary, folder: str | Path) -> dict[str, list[Path]]:

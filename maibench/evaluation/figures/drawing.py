@@ -123,6 +123,14 @@ def save_pictures(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     return paths
 
 
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as the path's ending says, one of `FORMATS`. To be called within `style`; the figure stays as it
+    is."""
+    make_folder(path.parent)
+    how: dict[str, Any] = {"format": path.suffix[1:], "dpi": _PIXELS_PER_INCH, "bbox_inches": "tight"}
+    write_whole(path, lambda part: figure.savefig(part, **how))
+
+
 def picture_paths(folder: str | Path, name: str) -> list[Path]:
     """Where `save_pictures` writes: an SVG, a PNG and a PDF."""
     return [Path(folder) / f"{name}.{ending}" for ending in FORMATS]

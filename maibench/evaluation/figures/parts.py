@@ -60,9 +60,9 @@ def with_numbers(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of so many inches whose parts make room for each other."""
-    from matplotlib.figure import Figure
+    from maibench.evaluation.figures.shown_figure import ShownFigure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0.05, h_pad=0.05)
     return figure

@@ -96,8 +96,8 @@ def _frame(name: str) -> Any:
 class Summary:
     """The frames of a report, unrounded, under the columns of `COLUMNS`; each is written as <name>.csv.
 
-    released: when each generator came out ("2022-08"), where that is known. notes: one sentence for everything that is
-    empty.
+    released: when each generator came out ("2022-08"), where that is known. suspects: detectors that very likely return
+    probabilities in place of logits. notes: one sentence for everything that is empty, and for each of these.
     """
 
     metrics: pd.DataFrame
@@ -121,6 +121,7 @@ class Summary:
     robustness_scores: pd.DataFrame = _frame("robustness_scores")
     transfer: pd.DataFrame = _frame("transfer")
     released: dict[str, str] = field(default_factory=dict)
+    suspects: list[str] = field(default_factory=list)
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Every frame by its name."""

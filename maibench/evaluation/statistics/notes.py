@@ -1,4 +1,4 @@
-"""Why what is empty in a summary is empty, in words, each reason once."""
+"""Why what is empty in a summary is empty, and what is not to be trusted in it, in words, each reason once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from maibench.evaluation.statistics.bootstrap import MIN_SOURCES
 from maibench.evaluation.statistics.comparisons import notes as notes_on_comparisons
 from maibench.evaluation.statistics.evaluated import Split
 from maibench.evaluation.statistics.frames import Summary
+from maibench.evaluation.statistics.suspects import suspicion
 
 
 def write_notes(summary: Summary, split: Split) -> list[str]:
@@ -21,6 +22,7 @@ def write_notes(summary: Summary, split: Split) -> list[str]:
     images = evaluated.drop_duplicates("image").set_index("image")
     present = metrics[metrics["n"] > 0]
     lines = [
+        *map(suspicion, summary.suspects),
         *_notes_on_images(images.loc[evaluated.loc[evaluated["scored"], "image"].unique()]),
         *(f"no interval: {text.removeprefix('none: ')}" for text in present["interval"] if text.startswith("none")),
         *_notes_on_certainty(present),

@@ -24,6 +24,7 @@ from maibench.evaluation.statistics.metrics import roc_points
 from maibench.evaluation.statistics.notes import write_notes
 from maibench.evaluation.statistics.ranks import ranks_over_generators
 from maibench.evaluation.statistics.robustness import robustness, robustness_notes, transfer
+from maibench.evaluation.statistics.suspects import probability_like
 from maibench.evaluation.statistics.thresholds import accuracy_at, fitted_thresholds, operating_points
 
 Interval = Literal["bootstrap", "bca", "analytic"]
@@ -98,6 +99,7 @@ def summarise(
         robustness_scores=shares,
         transfer=transfer(evaluated),
         released=release_dates(evaluated.generators, released),
+        suspects=probability_like(chosen.evaluated),
     )
     summary.notes = write_notes(summary, chosen) + robustness_notes(evaluated)
     if interval == "analytic" and not intervals["interval"].str.startswith(("Wilson", "DeLong")).any():

@@ -57,7 +57,7 @@ def load_adapter(model: MoondreamModel, folder: Path, checkpoint: Checkpoint) ->
     model.requires_grad_(False)
 
 
-def add_adapter(model: MoondreamModel, rank: int, alpha: int, dropout: float, targets: str) -> LoraConfig:
+def add_adapter(model: nn.Module, rank: int, alpha: int, dropout: float, targets: str) -> LoraConfig:
     """Put a fresh adapter on a model, the only part of it that is then trained. targets: a regular expression over the
     names of its linear layers. Raises MaibenchError where nothing matches."""
     from peft import LoraConfig, PeftModel
@@ -71,7 +71,7 @@ def add_adapter(model: MoondreamModel, rank: int, alpha: int, dropout: float, ta
     return config
 
 
-def save_adapter(model: MoondreamModel, config: LoraConfig, folder: Path, half: bool = False) -> None:
+def save_adapter(model: nn.Module, config: LoraConfig, folder: Path, half: bool = False) -> None:
     """Write adapter_model.safetensors and adapter_config.json, as PEFT's own `save_pretrained` lays them out."""
     tensors = {PREFIX + name: t.half() if half else t for name, t in adapter_tensors(model).items()}
     write_tensors(tensors, folder / "adapter_model.safetensors")

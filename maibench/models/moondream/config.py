@@ -18,9 +18,15 @@ TOKENIZER = "moondream/starmie-v1"
 """The official tokenizer's repository, asked where a checkpoint has no tokenizer.json of its own."""
 
 QUESTION = "Is this image AI-generated?"
-YES = ("Yes", "yes", "YES", " Yes", " yes", " YES")
-NO = ("No", "no", "NO", " No", " no", " NO")
-"""Spellings of the answers; every one that is a single token of the tokenizer counts."""
+
+
+def spellings(word: str) -> tuple[str, ...]:
+    """How a tokenizer may write an answer; every spelling that is a single token counts."""
+    cases = dict.fromkeys((word, word.capitalize(), word.lower(), word.upper()))
+    return (*cases, *(f" {case}" for case in cases))
+
+
+YES, NO = spellings("Yes"), spellings("No")
 
 
 class _Part(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +18,7 @@ from maibench.models.base import Detector
 from maibench.models.card import Card
 from maibench.models.device import to_device
 from maibench.models.moondream.checkpoint import (
+    Checkpoint,
     bundled,
     bundled_adapter,
     find_adapter,
@@ -25,6 +27,7 @@ from maibench.models.moondream.checkpoint import (
 )
 from maibench.models.moondream.config import OFFICIAL, QUESTION
 from maibench.models.moondream.prompt import Answers, find_answers, open_tokenizer
+from maibench.models.tiles import check_whole
 from maibench.models.weights import BUNDLED, sha256
 
 if TYPE_CHECKING:
@@ -46,8 +49,11 @@ class Moondream(Detector):
     question: a text, or token ids, to which yes has to mean synthetic (None: what the adapter was trained with, else
     "Is this image AI-generated?"). tokenizer: a tokenizer.json elsewhere. prefix, suffix: the ids around the question,
     in place of the checkpoint's template ([1, 15381, 2] and [3]; the released code of mid-2025 ends in [3, 3]). yes,
-    no: token ids that count as answers, in place of every single-token spelling. min_mass: an answer with less
-    probability on yes and no together is `unsure`. dtype: "auto" is bfloat16 on a GPU, float32 elsewhere.
+    no: token ids that count as answers, in place of every single-token spelling. answers: other words than "Yes/No",
+    the one for synthetic first; a question to which yes means real is asked with "No/Yes". crops: tiles of a large
+    image at most, beside the view of the whole (None: as the checkpoint says, 12; 1: none, but for panoramas).
+    min_mass: an answer with less probability on yes and no together is `unsure`. dtype: "auto" is bfloat16 on a GPU,
+    float32 elsewhere.
 
     Raises MaibenchError for weights, adapters and tokenizers that do not fit one another.
     """
@@ -78,6 +84,8 @@ class Moondream(Detector):
         suffix: Sequence[int] | None = None,
         yes: Sequence[int] | None = None,
         no: Sequence[int] | None = None,
+        answers: str | None = None,
+        crops: int | None = None,
         min_mass: float = 0.5,
         dtype: str = "auto",
         device: str = "cpu",
@@ -88,11 +96,22 @@ class Moondream(Detector):
         self.checkpoint = bundled() if weights is None else find_checkpoint(weights)
         self.tokenizer = open_tokenizer(self.checkpoint, tokenizer)
         folder = _adapter_folder(adapter, is_bundled=weights is None)
-        given = {"question": question, "prefix": prefix, "suffix": suffix, "yes": yes, "no": no}
+        given: dict[str, Any] = {
+            "question": question,
+            "prefix": prefix,
+            "suffix": suffix,
+            "yes": yes,
+            "no": no,
+            "answers": answers,
+        }
         trained = trained_options(folder) if folder is not None else {}
+        if answers is not None or yes is not None:  # either says it all
+            trained = {name: value for name, value in trained.items() if name not in ("yes", "no", "answers")}
         asked = {name: trained.get(name) if value is None else value for name, value in given.items()}
         self.question = _question(asked["question"])
-        self.answers = self._find_answers(_ids("yes", asked["yes"]), _ids("no", asked["no"]))
+        words = _words(asked["answers"])
+        self.answers = self._find_answers(_ids("yes", asked["yes"]), _ids("no", asked["no"]), words)
+        self.checkpoint = _with_crops(self.checkpoint, trained.get("crops") if crops is None else crops)
         self.min_mass = _share(min_mass)
         around = _ids("prefix", asked["prefix"]), _ids("suffix", asked["suffix"])
         self.template = self.checkpoint.settings.query_template(*around)
@@ -152,6 +171,7 @@ class Moondream(Detector):
             for word, found in (("yes", self.answers.yes), ("no", self.answers.no))
         }
         facts = {"question": str(self.question), "prompt ids": str(list(self.prompt_ids)), **listed}
+        facts |= {"tiles": f"at most {self.checkpoint.settings.vision.max_crops}"}
         facts |= {"min_mass": str(self.min_mass), "dtype": str(self.model.projector["fc1"].weight.dtype)[6:]}
         return facts | ({"adapter sha256": self.adapter_sha256.partition(" ")[0]} if self.adapter_sha256 else {})
 
@@ -288,7 +308,11 @@ class Moondream(Detector):
             "one also moondream.prefix and moondream.suffix"
         )
 
-    def _find_answers(self, yes: Sequence[int] | None, no: Sequence[int] | None) -> Answers:
+    def _find_answers(
+        self, yes: Sequence[int] | None, no: Sequence[int] | None, words: tuple[str, str] | None
+    ) -> Answers:
+        if words is not None and (yes is not None or no is not None):
+            raise MaibenchError("moondream.answers is given, or moondream.yes and moondream.no, not all")
         if (yes is None) != (no is None):
             raise MaibenchError("moondream.yes and moondream.no are given together, or neither")
         if yes is not None and no is not None:
@@ -297,7 +321,9 @@ class Moondream(Detector):
             if set(yes) & set(no) or not (list(yes) and list(no)):
                 raise MaibenchError("moondream.yes and moondream.no are two lists of ids that share none")
             return Answers({f"id {i}": i for i in yes}, {f"id {i}": i for i in no})
-        return find_answers(self.tokenizer) if self.tokenizer is not None else Answers({}, {})
+        if self.tokenizer is None:
+            return Answers({}, {})
+        return find_answers(self.tokenizer, *([words] if words else []))
 
     def _check_prompt(self, ids: Sequence[int], more: int = 0) -> None:
         if not len(ids):
@@ -355,6 +381,26 @@ def _ids(name: str, ids: object) -> Sequence[int] | None:
     if ids is None or (isinstance(ids, (list, tuple)) and all(type(token) is int for token in ids)):
         return ids
     raise MaibenchError(f"moondream.{name} is a list of token ids, as in --set moondream.{name}=[17]; got {ids!r}")
+
+
+def _words(answers: object) -> tuple[str, str] | None:
+    """ "Yes/No" -> the word for synthetic and the word for real."""
+    if answers is None:
+        return None
+    words = [word.strip() for word in answers.split("/")] if isinstance(answers, str) else []
+    if len(words) != 2 or not all(words):
+        raise MaibenchError(
+            f"moondream.answers is two words, the one for synthetic first, as in Yes/No; got {answers!r}"
+        )
+    return words[0], words[1]
+
+
+def _with_crops(checkpoint: Checkpoint, crops: int | None) -> Checkpoint:
+    if crops is None:
+        return checkpoint
+    check_whole("moondream", "crops", crops, 1)
+    vision = checkpoint.settings.vision.model_copy(update={"max_crops": crops})
+    return replace(checkpoint, settings=checkpoint.settings.model_copy(update={"vision": vision}))
 
 
 def _question(question: str | Sequence[int] | None) -> str | tuple[int, ...]:

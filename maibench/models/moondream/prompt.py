@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
 from maibench.models.moondream.checkpoint import Checkpoint, fetch
-from maibench.models.moondream.config import NO, TOKENIZER, YES, TextConfig
+from maibench.models.moondream.config import TOKENIZER, TextConfig, spellings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -59,21 +59,23 @@ def _read(file: Path, checkpoint: Checkpoint) -> Tokenizer:
     return tokenizer
 
 
-def find_answers(tokenizer: Tokenizer) -> Answers:
-    """Every spelling of yes and no that is a single token.
+def find_answers(tokenizer: Tokenizer, words: tuple[str, str] = ("Yes", "No")) -> Answers:
+    """Every spelling of the two answers that is a single token. words: the one for synthetic, the one for real.
 
-    Raises MaibenchError for a tokenizer in which "Yes" or "No" itself is several tokens.
+    Raises DetectorError for a tokenizer in which one of the words itself is several tokens, or both share one.
     """
     yes, no = (
-        {text: single for text in texts if (single := _single(tokenizer, text)) is not None} for texts in (YES, NO)
+        {text: single for text in spellings(word) if (single := _single(tokenizer, text)) is not None} for word in words
     )
-    for word, found in (("Yes", yes), ("No", no)):
+    for word, found in zip(words, (yes, no), strict=True):
         if word not in found:
             ids = tokenizer.encode(word, add_special_tokens=False).ids
-            raise MaibenchError(
+            raise DetectorError(
                 f"the tokenizer writes '{word}' as {len(ids)} tokens or as an unknown one, so its probability is not a "
                 "single number; give the ids that count, as in --set moondream.yes=[17] --set moondream.no=[21]"
             )
+    if set(yes.values()) & set(no.values()):
+        raise DetectorError(f"the tokenizer writes '{words[0]}' and '{words[1]}' as the same token")
     return Answers(yes, no)
 
 

@@ -1,0 +1,1 @@
+"""What `new-detector` writes, under another name: a detector that works, and its test."""
