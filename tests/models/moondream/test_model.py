@@ -22,21 +22,21 @@ def prompt(*ids, n=1):
     return torch.tensor([ids] * n)
 
 
-def test_official_image_tokens(official, reference):
+def test_official_image_tokens(official, reference, close):
     batch = official.collate([official.preprocess(reference["images"][0]["pixels"])])
     with torch.no_grad():
         found = official.model.encode_images(batch)[0]
     # every ninth of the 729 tokens is kept here
-    torch.testing.assert_close(found[::9], reference["expected"]["image_0.embedding"], **CLOSE)
+    torch.testing.assert_close(found[::9], reference["expected"]["image_0.embedding"], **close)
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_official_logits_of_images_of_several_tilings_together(official, reference, number):
+def test_official_logits_of_images_of_several_tilings_together(official, reference, close, number):
     pictures = [image["pixels"] for image in reference["images"]]
     expected = [reference["expected"][f"image_{index}.prompt_{number}.logits"] for index in range(len(pictures))]
     found = official.next_token_logits(pictures, reference["prompts"][number])
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, torch.stack(expected), **CLOSE)
+    torch.testing.assert_close(found, torch.stack(expected), **close)
 
 
 def test_official_logits_within_bfloat16(official, reference):
