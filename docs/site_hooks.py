@@ -37,5 +37,6 @@ def _output(output: dict[str, Any]) -> str:
     if "image/png" in data:
         return f'<img alt="what the cell above draws" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
     if "text/html" in data:
-        return re.sub(r"\s*\n\s*", " ", "".join(data["text/html"]))
+        html = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+        return re.sub(r"\s*\n\s*", " ", re.sub(r"<table[^>]*>", "<table>", html))
     return f"```text\n{''.join(output.get('text', data.get('text/plain', ''))).rstrip()}\n```"

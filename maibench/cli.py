@@ -99,7 +99,7 @@ def compare(
         progress = functools.partial(TerminalProgress, "scoring", "images")
         if len(settings) > 1:
             sweep = run_sweep(settings, fresh=fresh, command=sys.argv, progress=progress)
-            _show_sweep(sweep.rows, sweep.folder)
+            _show_sweep(sweep.rows, sweep.folder, sweep.failures)
             scored, clean = sweep.scored, sweep.clean
         else:
             run = run_comparison(next(iter(settings.values())), fresh=fresh, command=sys.argv, progress=progress())
@@ -257,23 +257,24 @@ def _show_summary(folder: Path, summary: Any, table: Any = None) -> None:
 
     from maibench.evaluation.report import run_of
     from maibench.evaluation.tables.report_tables import style_of, terminal
-    from maibench.evaluation.tables.sweep_table import sweep_rows
+    from maibench.evaluation.tables.sweep_table import failures_of, sweep_rows
 
     run = run_of(folder)
-    Console().print(terminal(summary, run, style_of(run, table)))
-    _show_sweep(sweep_rows(summary, run), folder)
+    rows = sweep_rows(summary, run)
+    if len(rows):
+        _show_sweep(rows, folder, failures_of(run))
+    else:
+        Console().print(terminal(summary, run, style_of(run, table)))
     _say(f"tables, figures and the page are in {folder} (open report.html)")
 
 
-def _show_sweep(rows: Any, folder: Path) -> None:
+def _show_sweep(rows: Any, folder: Path, failures: list[str]) -> None:
     from rich.console import Console
 
-    from maibench.evaluation.tables.sweep_table import sweep_table, sweep_title
-    from maibench.evaluation.tables.terminal_tables import TerminalTable
+    from maibench.evaluation.tables.sweep_table import terminal
 
-    if len(rows):
-        Console().print("", TerminalTable(sweep_table(rows), sweep_title(rows)), sep="\n")
-        _say(f"the sweep's table and figure are in {folder} (sweep.md, sweep.csv)")
+    Console().print(terminal(rows, failures))
+    _say(f"the sweep's table and figure are in {folder} (sweep.md, sweep.csv)")
 
 
 def _show_merged(merged: Any, table: Any) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Run:
     """A finished comparison; in a notebook it shows its main table.
 
-    folder: where everything lies. metrics, per_generator, predictions: the frames of DESIGN.md section 7; the other
-    frames of the report are in `summary`. scored: batches that this call computed, summed over detectors. clean: False
-    where a detector failed, or images failed under `strict`.
+    folder: where everything lies. summary: every frame of the report, of which `metrics`, `per_generator` and
+    `comparisons` are three. scored: batches that this call computed, summed over detectors. clean: False where a
+    detector failed, or images failed under `strict`.
     """
 
     folder: Path

@@ -24,11 +24,13 @@ from maibench.progress import Progress
 
 @dataclass
 class Sweep:
-    """Several finished runs. runs: by the names of their points. rows: the frame of sweep.csv."""
+    """Several finished runs. runs: by the names of their points. rows: the frame of sweep.csv. failures: why there is a
+    point without numbers."""
 
     folder: Path
     runs: dict[str, Run]
     rows: pd.DataFrame
+    failures: list[str]
 
     @property
     def scored(self) -> int:
@@ -74,7 +76,7 @@ def run_sweep(
     rows = pd.concat(frames, ignore_index=True)
     make_folder(folder)
     write_sweep(rows, folder, failures, any(config.figures for config in configs.values()))
-    return Sweep(folder, runs, rows)
+    return Sweep(folder, runs, rows, failures)
 
 
 def folder_name(point: str) -> str:

@@ -25,7 +25,8 @@ from maibench.finetune.attribution_head import (
 from maibench.finetune.export import trained_on_before
 from maibench.finetune.recipe import Head, Recipe
 from maibench.finetune.trunk_features import TrunkFeatures, read_features
-from maibench.models.attribution import OTHER, Attribution
+from maibench.models.attribution import Attribution
+from maibench.models.attribution_names import OTHER
 from maibench.models.bailu import Bailu
 from maibench.models.device import choose_device
 from maibench.models.folder import write_folder

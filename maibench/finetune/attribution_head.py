@@ -16,7 +16,8 @@ from maibench.evaluation.statistics.metrics import auc
 from maibench.finetune.recipe import Head, Recipe
 from maibench.finetune.schedule import warm_cosine
 from maibench.finetune.trunk_features import TrunkFeatures
-from maibench.models.attribution import OTHER, REAL, Attribution, Strangeness
+from maibench.models.attribution import Attribution, Strangeness
+from maibench.models.attribution_names import OTHER, REAL
 
 MEAN = "mean"
 SHRINKAGE = 0.05
@@ -33,7 +34,9 @@ def choose_classes(generators: pd.Series, least: int) -> tuple[list[str], list[s
     return [REAL, *named, *([OTHER] if pooled else [])], pooled
 
 
-def train_head(recipe: Recipe, head: Head, train: TrunkFeatures, classes: Sequence[str], pooled: Sequence[str]) -> Attribution:
+def train_head(
+    recipe: Recipe, head: Head, train: TrunkFeatures, classes: Sequence[str], pooled: Sequence[str]
+) -> Attribution:
     """A head on features (images, views, d), with all that the three ways to tell the unknown need; its trunk is not
     filled in.
 

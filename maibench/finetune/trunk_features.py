@@ -182,6 +182,8 @@ def _check_folder(folder: Path, of: dict[str, Any], validation_images: int) -> N
     file = folder / "of.json"
     if file.is_file():
         if json.loads(file.read_text(encoding="utf-8")) != json.loads(json.dumps(of)):
-            raise MaibenchError(f"{folder}: features of another recipe or other data; choose another --out, or remove it")
+            raise MaibenchError(
+                f"{folder}: features of another recipe or other data; choose another --out, or remove it"
+            )
         return
     write_text(file, json.dumps(of) + "\n")

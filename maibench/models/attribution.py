@@ -16,13 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from maibench.errors import MaibenchError
+from maibench.models.attribution_names import OTHER, REAL, UNKNOWN
 from maibench.models.bailu import FEATURES, Bailu
 from maibench.models.tiles import mean_logits
 from maibench.models.weights import BUNDLED, read_tensors, sha256
 
-REAL, OTHER, UNKNOWN = "real", "other", "unknown"
-"""The class of photographs; the class of generators with too few training images for one of their own; what is
-answered where an image is stranger than the threshold."""
 Strangeness = Literal["softmax", "energy", "mahalanobis"]
 TRUNK = "trunk_sha256"
 """A tensor of 32 bytes in a file that holds a head alone: the sha256 of the bundled weights that it was trained on."""

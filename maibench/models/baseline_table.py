@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAGE = Path("docs/baselines.md")
 START, END = "<!-- written from the cards -->\n", "<!-- end of the cards -->\n"
-_NOT_PUBLISHED = ("metadata", "timm")
+_NOT_PUBLISHED = ("attribution", "metadata", "timm")
 _HEADERS = ("name", "what it is", "parameters", "what happens to an image", "paper and code", "weights")
 
 

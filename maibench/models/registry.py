@@ -32,6 +32,8 @@ BUILT_IN = {
     "spectrum": "maibench.models.spectrum:Spectrum",
     "univfd": "maibench.models.baselines.univfd:UnivFD",
     "rine": "maibench.models.baselines.rine:Rine",
+    "aeroblade": "maibench.models.baselines.aeroblade:Aeroblade",
+    "bilora": "maibench.models.baselines.bilora:BiLora",
 }
 SCHEMES = {
     "hf": "maibench.models.hub_models.classifier:HubClassifier",

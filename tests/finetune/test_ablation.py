@@ -51,7 +51,11 @@ def source(data_set) -> str:
     return str(data_set(n_real=4, n_synthetic=4, splits=("train", "validation", "test")))
 
 
-@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    sorted(file for file in SHIPPED.glob("*.yaml") if "models" not in read_yaml(file)),
+    ids=lambda file: file.stem,
+)
 def test_every_shipped_ablation_can_be_read_with_all_its_recipes(file: Path):
     if file.stem.startswith("quick_"):
         make_recipe(read_yaml(file), {}, str(file))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -97,6 +98,30 @@ def test_tiles_option(network, texture):
     torch.testing.assert_close(logits_of(one, [image]), logits_of(network, [centre]), atol=1e-6, rtol=0)
 
 
+def test_crop_option(network, texture):
+    image = texture((200, 150))
+    small, whole = Bailu(crop=100, tiles=9).eval(), Bailu(crop=4096).eval()
+    for other in (small, whole):
+        other.load_state_dict(network.state_dict())
+    tiles = cut_tiles(image, 9, 100)
+    assert {tile.shape for tile in tiles} == {(100, 100, 3)}
+    torch.testing.assert_close(logits_of(small, [image])[0], logits_of(network, tiles).mean(), atol=1e-5, rtol=0)
+    assert whole.preprocess(texture((700, 400))).shape == (3, 400, 700)
+    assert small.facts() == {"changed": "tiles of 100 x 100, at most 9"}
+    assert network.facts() == {}
+
+
+@pytest.mark.parametrize("size", [(700, 400), (90, 64), (300, 300)])
+def test_resize_option(texture, size):
+    image = texture(size)
+    height, width = (int(side * 200 / min(size)) for side in image.shape[:2])
+    small = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    network = Bailu(resize=200, tiles=2)
+    torch.testing.assert_close(network.preprocess(image), Bailu(tiles=2).preprocess(small), rtol=0, atol=0)
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float()
+    torch.testing.assert_close(network.differentiable(pixels), network.preprocess(image), rtol=0, atol=0)
+
+
 @given(st.integers(64, 1200), st.integers(64, 1200), st.integers(1, 9))
 @settings(max_examples=50, deadline=None)
 def test_tiles(height, width, most):
@@ -167,6 +192,8 @@ def test_input_option(chosen, high_pass):
         ({"input": "yuv"}, "'yuv'; use residual, rgb or both"),
         ({"tiles": 0}, "tiles is 0; it takes a whole number from 1"),
         ({"tiles": 2.5}, r"tiles is 2\.5; it takes a whole number from 1"),
+        ({"crop": 32}, "crop is 32; it takes a whole number from 64"),
+        ({"resize": "256"}, "resize is '256'; it takes a whole number from 64"),
     ],
 )
 def test_wrong_options(options, message):

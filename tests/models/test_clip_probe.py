@@ -188,7 +188,10 @@ def test_models_that_give_no_vector(tmp_path, folders):
     with pytest.raises(DetectorError, match="bare: has no AutoImageProcessor"):
         load_detector(f"clip:{tmp_path / 'bare'}")
     other = tmp_path / "other"
-    for part in (made("clip")[0], CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40})):
+    for part in (
+        made("clip")[0],
+        CLIPImageProcessorPil(size={"shortest_edge": 40}, crop_size={"height": 40, "width": 40}),
+    ):
         part.save_pretrained(other)
     with pytest.raises(DetectorError, match=r"a CLIPVision\w+ gives no vector for an image .*32"):
         load_detector(f"clip:{other}")

@@ -117,12 +117,12 @@ def test_members_that_read_other_things():
 
 
 def test_a_member_that_cannot_be_used(grey):
-    with pytest.raises(DetectorError, match="mean: Brightness: .*:Brightness cannot be built: ValueError"):
+    with pytest.raises(DetectorError, match=r"mean: Brightness: .*:Brightness cannot be built: ValueError"):
         load_detector(grey("mean", "Brightness", "Slow"), options={"Brightness": {"middle": "bright"}})
 
 
 def test_an_image_that_one_member_cannot_read(mean, grey, texture):
-    with pytest.raises(ImageError, match="bailu: .* at least"):
+    with pytest.raises(ImageError, match=r"bailu: .* at least"):
         mean.preprocess(texture((3, 3)))
     with pytest.raises(ImageError, match="RaisesInPreprocess: ValueError: no such colour"):
         load_detector(grey("mean", "Brightness", "RaisesInPreprocess")).preprocess(texture())
@@ -151,7 +151,7 @@ def test_survives_a_pickle(mean, images):
 
 
 def test_is_not_saved(mean, tmp_path):
-    with pytest.raises(MaibenchError, match="mean.* has no weights of its own to be saved"):
+    with pytest.raises(MaibenchError, match=r"mean.* has no weights of its own to be saved"):
         mean.save_pretrained(tmp_path / "out")
 
 

@@ -84,7 +84,10 @@ def test_round_trip(name, tmp_path, texture):
 
 
 def test_options_are_kept_and_can_be_changed(saved):
-    assert config_of(saved) == {"detector": "bailu", "options": {"input": "both", "tiles": 2}}
+    assert config_of(saved) == {
+        "detector": "bailu",
+        "options": {"input": "both", "tiles": 2, "crop": 256, "resize": None},
+    }
     assert Detector.from_pretrained(str(saved)).tiles == 2
     assert Detector.from_pretrained(saved, tiles=3).tiles == 3
     with pytest.raises(MaibenchError, match="bailu has no option 'tile'"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from maibench.models.card import IMAGENET_MEAN, IMAGENET_STD
@@ -78,3 +79,33 @@ def test_image_is_left_alone(texture):
     image.setflags(write=False)
     MaiCnn().preprocess(image)
     np.testing.assert_array_equal(image, before)
+
+
+def test_several_crops_are_averaged(network, texture):
+    several = MaiCnn(crops=9).eval()
+    several.load_state_dict(network.state_dict())
+    images = [texture((420, 300), 1), texture((150, 90), 2), texture((200, 230), 3)]
+    items = [several.preprocess(image) for image in images]
+    assert [len(item) for item in items] == [7, 1, 3]
+    torch.testing.assert_close(items[0][0], network.preprocess(images[0]), rtol=0, atol=0)
+    with torch.inference_mode():
+        logits = several(several.collate(items))
+        expected = torch.stack([network(item).mean() for item in items])
+    torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
+    assert several.facts() == {"changed": "at most 9 crops, their logits averaged"}
+
+
+def test_resized_first(texture):
+    image = texture((500, 400))
+    small = np.asarray(Image.fromarray(image).resize((250, 200), Image.Resampling.BILINEAR))
+    torch.testing.assert_close(MaiCnn(resize=200).preprocess(image), MaiCnn().preprocess(small), rtol=0, atol=0)
+    assert MaiCnn(resize=200).facts() == {"changed": "resized first, the shorter side to 200"}
+    assert MaiCnn().facts() == {}
+
+
+@pytest.mark.parametrize("options", [{"crops": 4}, {"resize": 230}, {"crops": 9, "resize": 333}])
+@pytest.mark.parametrize("size", [(420, 300), (150, 90), (200, 200)])
+def test_options_are_differentiable_alike(texture, options, size):
+    network, image = MaiCnn(**options), texture(size)
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float()
+    torch.testing.assert_close(network.differentiable(pixels), network.preprocess(image), rtol=0, atol=0)

@@ -55,7 +55,7 @@ def test_a_column_of_another_name_is_a_score_unless_said_otherwise(scores, image
     text = "path,is_ai,raw\na/b.png,0.5,0.25\nc.png,0.1,9\n"
     assert logit(scores(text, column="is_ai"), image) == 0
     assert logit(scores(text, column="raw", kind="logit"), image) == 0.25
-    with pytest.raises(DetectorError, match="the raw of 'c.png' is 9, which is not between 0 and 1.*kind=logit"):
+    with pytest.raises(DetectorError, match=r"the raw of 'c.png' is 9, which is not between 0 and 1.*kind=logit"):
         scores(text, column="raw")
 
 
@@ -98,7 +98,7 @@ def test_duplicates_that_agree_and_other_perturbations_are_no_contradiction(scor
 
 def test_wrong_requests(tmp_path, scores):
     for spec in (f"scores:{tmp_path / 'none.csv'}", f"scores:{tmp_path}"):
-        with pytest.raises(MaibenchError, match="no such .csv or .parquet file") as raised:
+        with pytest.raises(MaibenchError, match=r"no such \.csv or \.parquet file") as raised:
             load_detector(spec)
         assert not isinstance(raised.value, DetectorError)
     with pytest.raises(MaibenchError, match="it can be logit or score"):

@@ -96,8 +96,8 @@ def test_certainty_is_clipped_and_a_logit_goes_first(serve):
 
 @pytest.mark.parametrize(
     "answer",
-    [b"<html>", b"", [1], {"score": 1.5}, {"score": True}, {"logit": "7"}, {"logit": None}, {"p": 0.5}, b'{"logit": NaN}',
-     b'{"logit": ' + b"9" * 400 + b"}", b'{"score": 0.5, "x": "' + b"x" * (1 << 20) + b'"}'],
+    [b"<html>", b"", [1], {"score": 1.5}, {"score": True}, {"logit": "7"}, {"logit": None}, {"p": 0.5},
+     b'{"logit": NaN}', b'{"logit": ' + b"9" * 400 + b"}", b'{"score": 0.5, "x": "' + b"x" * (1 << 20) + b'"}'],
     ids=lambda answer: str(answer)[:20],
 )  # fmt: skip
 def test_nonsense_at_first_is_a_detector_that_cannot_be_used(serve, answer):
@@ -163,9 +163,7 @@ def test_a_late_server_is_not_waited_for(serve):
 
 def test_nobody_there(monkeypatch):
     monkeypatch.setattr(remote, "PAUSE", 0)
-    with pytest.raises(
-        DetectorError, match=r"a first image was not answered: http://127\.0\.0\.1:1/x: cannot be asked"
-    ):
+    with pytest.raises(DetectorError, match=r"a first image was not answered: .*:1/x: cannot be asked"):
         load_detector("http://127.0.0.1:1/x")
 
 
@@ -174,7 +172,7 @@ def test_nobody_there(monkeypatch):
     [
         ("http://", {}, "write http://HOST:PORT/PATH"),
         ("http://h:port/", {}, "not a URL"),
-        ("http://me:secret@h/", {}, "may hold no password"),
+        ("http://me:s3cr3t@h/", {}, "may hold no password"),
         ("http://h/", {"send": "bytes"}, "it can be pixels or file"),
         ("http://h/", {"timeout": 0}, "it has to be seconds"),
         ("http://h/", {"token": "NO_SUCH_VARIABLE"}, "'NO_SUCH_VARIABLE' is not set"),
@@ -184,7 +182,7 @@ def test_wrong_requests(url, options, reason):
     with pytest.raises(MaibenchError, match=reason) as raised:
         load_detector(url, **options)
     assert not isinstance(raised.value, DetectorError)
-    assert "secret" not in str(raised.value)
+    assert "s3cr3t" not in str(raised.value)
 
 
 def test_the_secret_is_sent_and_kept_nowhere(serve, monkeypatch, tmp_path, data_set):
@@ -192,7 +190,8 @@ def test_the_secret_is_sent_and_kept_nowhere(serve, monkeypatch, tmp_path, data_
     server = serve(brightness)
     run = maibench.compare(
         models=[f"srv={server.url}"], data=str(data_set(n_real=2, n_synthetic=2)), out=str(tmp_path / "out"),
-        options={"srv": {"token": "MY_TOKEN"}}, perturb=["none", "resize:0.5"], resamples=10, workers=2, gallery=1,
+        options={"srv": {"token": "MY_TOKEN"}}, perturb=["none", "resize:0.5"], resamples=10, workers=2, figures=False,
+        gallery=1,
     )  # fmt: skip
     assert {headers["Authorization"] for headers, _ in server.asked} == {"Bearer s3cr3t"}
     assert len(server.asked) == 1 + 4 * 2  # no evidence maps: each would cost a hundred questions

@@ -110,7 +110,7 @@ def speed(subject: Subject) -> Verdict:
 def _seconds(subject: Subject, given: list[Any]) -> float:
     """The median of a few turns."""
     taken: list[float] = []
-    while sum(taken) < SECONDS and len(taken) < 20:
+    while not taken or (sum(taken) < SECONDS and len(taken) < 20):
         started = time.perf_counter()
         subject.ask([subject.detector.preprocess(each) for each in given])
         taken.append(time.perf_counter() - started)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from maibench.datasets.image import decode_file
+from maibench.datasets.image import ImageFile, decode_file
 from maibench.errors import ImageError
 from maibench.evaluation.conformance.findings import Verdict, first_line
-from maibench.evaluation.conformance.probes import Pixels, flat_images, image_file, odd_images
+from maibench.evaluation.conformance.probes import Pixels, flat_images, odd_images
 from maibench.evaluation.conformance.subject import Subject
 from maibench.models.base import Detector
 from maibench.models.device import to_device
@@ -64,13 +64,13 @@ def _floats(pixels: Pixels, subject: Subject) -> torch.Tensor:
     return torch.tensor(pixels.transpose(2, 0, 1), dtype=torch.float32, device=subject.detector.device)
 
 
-def _any_of(subject: Subject, images: Mapping[str, Pixels], hint: str) -> Verdict:
+def _any_of(subject: Subject, images: Mapping[str, ImageFile], hint: str) -> Verdict:
     refused: list[str] = []
     wrong: list[str] = []
     scored: list[str] = []
-    for name, pixels in images.items():
+    for name, image in images.items():
         try:
-            logit = subject.ask([subject.item(image_file(f"{name}.png", pixels))])[0]
+            logit = subject.ask([subject.item(image)])[0]
         except ImageError:
             refused.append(name)
         except Exception as error:  # somebody else's code: whatever it raises is told

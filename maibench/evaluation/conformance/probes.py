@@ -55,14 +55,19 @@ def image_file(name: str, pixels: Pixels) -> ImageFile:
     return parse_file(name, buffer.getvalue())
 
 
-def odd_images() -> dict[str, Pixels]:
+@cache
+def odd_images() -> dict[str, ImageFile]:
     """Images of sizes that few expect, by "width x height"."""
-    return {f"{width} x {height}": np.resize(_texture(0), (height, width, 3)) for width, height in ODD_SIZES}
+    sizes = {f"{width} x {height}": (height, width, 3) for width, height in ODD_SIZES}
+    return {name: image_file(f"{name}.png", np.resize(_texture(0), shape)) for name, shape in sizes.items()}
 
 
-def flat_images() -> dict[str, Pixels]:
+@cache
+def flat_images() -> dict[str, ImageFile]:
     """Images of one colour, by its name."""
-    return {name: np.full((256, 256, 3), level, dtype=np.uint8) for name, level in LEVELS.items()}
+    return {
+        name: image_file(f"{name}.png", np.full((256, 256, 3), level, dtype=np.uint8)) for name, level in LEVELS.items()
+    }
 
 
 class _Made:

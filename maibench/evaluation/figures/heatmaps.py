@@ -36,7 +36,7 @@ _BAR_HEIGHT, _BAR_WIDTH = 0.08, 1.6
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Numbers in cells: title above, names of rows and columns, values (rows, columns), marks behind them."""
 
     title: str
@@ -60,11 +60,11 @@ def heatmap(summary: Summary) -> Figure | None:
         return None
     name = shown_perturbation(summary)
     title = "" if name == "none" else f"images after {drawable(str(name))}"
-    grid = _Grid(title, known, names, values, marks)
+    grid = Grid(title, known, names, values, marks)
     if len(names) > _WIDE:
-        grid = _Grid(title, names, known, values.T, marks.T)
+        grid = Grid(title, names, known, values.T, marks.T)
     below = "* trained on this generator" if (marks == "*").any() else ""
-    return _draw([grid], (0.5, 1), "AUC", below)
+    return draw_grids([grid], (0.5, 1), "AUC", below)
 
 
 def transfer(summary: Summary) -> Figure | None:
@@ -81,20 +81,20 @@ def transfer(summary: Summary) -> Figure | None:
             values[made_on.index(row["made_on"]), known.index(row["detector"])] = row["accuracy"]
         names = ["no attack" if name == "none" else f"on {name}" for name in made_on]
         if set(made_on) != {"none"}:
-            grids.append(_Grid(drawable(attack), names, known, values, np.full(values.shape, "")))
-    return _draw(grids, (0, 1), "accuracy", "") if grids else None
+            grids.append(Grid(drawable(attack), names, known, values, np.full(values.shape, "")))
+    return draw_grids(grids, (0, 1), "accuracy", "") if grids else None
 
 
-def _draw(grids: list[_Grid], limits: tuple[float, float], measure: str, below: str) -> Figure:
+def draw_grids(grids: list[Grid], limits: tuple[float, float], measure: str, below: str) -> Figure:
     """The grids below each other with one colour bar; cells have one size, and the figure grows with them."""
-    from matplotlib.figure import Figure
+    from maibench.evaluation.figures.shown_figure import ShownFigure
 
     # Names lie outside the axes, and save_pictures() cuts the figure to what is drawn.
     headers = [0.25 + 0.25 * bool(grid.title) + _name_height(grid) for grid in grids]
     heights = [len(grid.rows) * _CELL_HEIGHT for grid in grids]
     width = max(len(grid.columns) for grid in grids) * _CELL_WIDTH
     total = sum(headers) + sum(heights) + 0.7
-    figure = Figure(figsize=(width, total))
+    figure = ShownFigure(figsize=(width, total))
     top, mesh = total, None
     for grid, header, height in zip(grids, headers, heights, strict=True):
         top -= header + height
@@ -110,7 +110,7 @@ def _draw(grids: list[_Grid], limits: tuple[float, float], measure: str, below: 
     return figure
 
 
-def _cells(axes, grid: _Grid, limits: tuple[float, float]) -> Any:
+def _cells(axes, grid: Grid, limits: tuple[float, float]) -> Any:
     from matplotlib import colormaps
 
     colours = colormaps[_COLOURS].with_extremes(bad=_MISSING)
@@ -140,16 +140,16 @@ def _cells(axes, grid: _Grid, limits: tuple[float, float]) -> Any:
     return mesh
 
 
-def _is_turned(grid: _Grid) -> bool:
+def _is_turned(grid: Grid) -> bool:
     """Whether names of columns are wider than the columns."""
     return _longest(grid) > _CELL_WIDTH
 
 
-def _name_height(grid: _Grid) -> float:
+def _name_height(grid: Grid) -> float:
     return _longest(grid) * 0.71 if _is_turned(grid) else 0.1
 
 
-def _longest(grid: _Grid) -> float:
+def _longest(grid: Grid) -> float:
     return max(text_width(fitting(name, _NAME, SMALL), SMALL) for name in grid.columns)
 
 

@@ -45,12 +45,12 @@ def ranks(summary: Summary) -> Figure | None:
     drawn = [group for _, group in rows.groupby(["blocks", "metric"], sort=False) if len(group) >= 3]
     if not drawn:
         return None
-    from matplotlib.figure import Figure
+    from maibench.evaluation.figures.shown_figure import ShownFigure
 
     longest = max(text_width(fitting(name, _NAME, SMALL), SMALL) for group in drawn for name in group["detector"])
     width = COLUMN if longest <= 0.8 else TEXT
     heights = [_TOP + 0.3 + _BAR * len(_bars(group)) + _LINE * -(-len(group) // 2) for group in drawn]
-    figure = Figure(figsize=(width, sum(heights)))
+    figure = ShownFigure(figsize=(width, sum(heights)))
     bottom = sum(heights)
     for group, height in zip(drawn, heights, strict=True):
         bottom -= height

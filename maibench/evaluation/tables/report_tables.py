@@ -206,8 +206,9 @@ def _audited(run: dict) -> list[str]:
 
 def _asked(run: dict) -> list[str]:
     """Which question the detectors that are asked one were asked."""
-    asked: dict[str, list[str]] = {}
+    asked: dict[tuple[str, str], list[str]] = {}
     for entry in run.get("detectors") or []:
-        if question := (entry.get("facts") or {}).get("question"):
-            asked.setdefault(question, []).append(str(entry.get("label")))
-    return [f'asked "{question}", yes meaning synthetic: {", ".join(names)}' for question, names in asked.items()]
+        facts = entry.get("facts") or {}
+        if question := facts.get("question"):
+            asked.setdefault((question, facts.get("synthetic", "yes")), []).append(str(entry.get("label")))
+    return [f'asked "{question}", {word} meaning synthetic: {", ".join(n)}' for (question, word), n in asked.items()]

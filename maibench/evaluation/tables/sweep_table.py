@@ -10,12 +10,24 @@ import pandas as pd
 
 from maibench.evaluation.figures.drawing import FORMATS
 from maibench.evaluation.statistics.frames import write_csv
-from maibench.evaluation.tables.formats import EMPTY, LATEX_NEEDS, Cell, Table, latex_table, markdown_table
+from maibench.evaluation.tables.formats import (
+    EMPTY,
+    LATEX_NEEDS,
+    Cell,
+    Table,
+    escape_markdown,
+    latex_table,
+    markdown_table,
+    one_line,
+)
 from maibench.evaluation.tables.shown import difference_with_interval, is_empty, rate, speed, with_interval
+from maibench.evaluation.tables.terminal_tables import TerminalTable
 from maibench.files import write_text
 from maibench.points import shown
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from maibench.evaluation.statistics.frames import Summary
 
 METRICS = (
@@ -104,6 +116,15 @@ def sweep_title(rows: pd.DataFrame) -> str:
     return f"Sweep over {', '.join(varied(rows))}"
 
 
+def terminal(rows: pd.DataFrame, failures: Sequence[str] = ()) -> RenderableType:
+    """The table and its notes, for `rich.console.Console.print`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    notes = [Text(f"• {one_line(note)}") for note in (*NOTES, *failures)]
+    return Group(TerminalTable(sweep_table(rows), sweep_title(rows)), Text(""), *notes)
+
+
 def write_sweep(rows: pd.DataFrame, folder: Path, failures: Sequence[str] = (), figures: bool = True) -> None:
     """Write sweep.csv, sweep.md, sweep.tex and the figure; for no rows, remove what an earlier run had of them.
 
@@ -115,7 +136,13 @@ def write_sweep(rows: pd.DataFrame, folder: Path, failures: Sequence[str] = (), 
         return
     title, table, notes = sweep_title(rows), sweep_table(rows), [*NOTES, *failures]
     write_csv(rows, folder / "sweep.csv")
-    lines = [f"**{title}**", "", markdown_table(table), "", *(f"- {note}" for note in notes)]
+    lines = [
+        f"**{escape_markdown(title)}**",
+        "",
+        markdown_table(table),
+        "",
+        *(f"- {escape_markdown(note)}" for note in notes),
+    ]
     write_text(folder / "sweep.md", "\n".join(lines) + "\n")
     write_text(folder / "sweep.tex", LATEX_NEEDS + latex_table(table, title, "tab:sweep", notes))
     if figures:
@@ -150,6 +177,10 @@ def _difference(summary: Summary, first: str, label: str, perturbation: str) -> 
     turned: dict[str, Any] = {}
     for metric in ("accuracy", "auc"):
         name = f"delta_{metric}"
-        turned |= {name: -pair[name], f"{name}_lo": -pair[f"{name}_hi"], f"{name}_hi": -pair[f"{name}_lo"]}
+        turned |= {
+            name: 0.0 - pair[name],
+            f"{name}_lo": 0.0 - pair[f"{name}_hi"],
+            f"{name}_hi": 0.0 - pair[f"{name}_lo"],
+        }
         turned[f"p_{metric}_holm"] = pair[f"p_{metric}_holm"]
     return turned

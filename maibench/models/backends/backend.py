@@ -91,4 +91,5 @@ def takes_backends(detector: type[Detector]) -> bool:
     """Whether a class of detectors may have another backend than torch: it answers with the logits of stacked images
     alone. Its batches are looked at when one is asked for."""
     is_own = detector.tensor_logits is not Detector.tensor_logits
-    return detector.reads == "pixels" and not detector.fitted and (is_own or detector.answer is Detector.answer)
+    is_here = detector.reads == "pixels" and not detector.elsewhere
+    return is_here and not detector.fitted and (is_own or detector.answer is Detector.answer)

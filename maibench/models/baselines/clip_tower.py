@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maibench.errors import DetectorError, MaibenchError
+from maibench.errors import MaibenchError
 from maibench.models.base import Detector
 from maibench.models.baselines.inputs import crop_or_black, crop_or_black_tensor
 from maibench.models.frozen import Frozen
-from maibench.models.hub import find_folder
+from maibench.models.hub_models.files import find_files
+from maibench.models.hub_models.loading import load_network
 from maibench.models.pixels import normalise, normalise_tensor
-from maibench.models.weights import sha256
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -55,6 +54,8 @@ class ClipDetector(Detector):
     """What is trained on a frozen CLIP: `tower` is None until `backbone` names one.
 
     backbone: a folder in transformers' layout, or OWNER/NAME[@REVISION] of the Hub. Only its safetensors are read.
+
+    Raises MaibenchError where there is neither; DetectorError for what is no whole CLIP.
     """
 
     concurrent: ClassVar[bool] = True
@@ -67,15 +68,18 @@ class ClipDetector(Detector):
         self.blocks, self.width, self.embedding, self.size = BLOCKS, WIDTH, EMBEDDING, SIZE
         if backbone is None:
             return
-        network, self.backbone_sha256 = load_tower(self.card.name, str(backbone))
-        self.tower = ClipTower(network)
-        config = network.config
+        from transformers import CLIPVisionModelWithProjection
+
+        files = find_files(backbone)
+        self.tower = ClipTower(load_network(CLIPVisionModelWithProjection, files, torch.float32))
+        self.backbone_sha256 = files.sha256  # is part of the fingerprint
+        config = self.tower.network.config
         self.blocks, self.width = int(config.num_hidden_layers), int(config.hidden_size)
         self.embedding, self.size = int(config.projection_dim), int(config.image_size)
         self.card = self.card.updated(
             input_size=self.size,
             input_policy=INPUT_POLICY.replace(str(SIZE), str(self.size)),
-            notes=f"on {backbone} (sha256 of its weights: {self.backbone_sha256}). {self.card.notes}",
+            notes=f"on {files.name} (sha256 of its weights: {self.backbone_sha256}). {self.card.notes}",
         )
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
@@ -111,42 +115,3 @@ class ClipDetector(Detector):
     def facts(self) -> dict[str, str]:
         """How many of the parameters are trained."""
         return {"trained parameters": f"{super().parameter_count():,}"}
-
-
-def load_tower(name: str, backbone: str) -> tuple[Any, str]:
-    """transformers' CLIPVisionModelWithProjection, and the sha256 of its file (of several, of their sha256s).
-
-    name: of the detector, for messages. Raises MaibenchError where there is no such folder or repository;
-    DetectorError for what holds no CLIP, other formats than safetensors, or not all tensors.
-    """
-    place, _, revision = backbone.partition("@") if not Path(backbone).is_dir() else (backbone, "", "")
-    folder = find_folder(place, revision=revision or None)
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files or not (folder / "config.json").is_file():
-        raise DetectorError(f"{name}: {backbone} has no config.json and model.safetensors (no other format is read)")
-    network = _from_folder(name, folder)
-    each = [sha256(file) for file in files]
-    return network, each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
-
-
-def _from_folder(name: str, folder: Path) -> Any:
-    from transformers import CLIPVisionModelWithProjection
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # of a whole CLIP it lists every tensor of the text tower
-    try:
-        network: Any
-        told: Any
-        network, told = CLIPVisionModelWithProjection.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )  # type: ignore[misc]
-    except Exception as error:  # whatever a garbled folder makes of transformers, safetensors or torch
-        reason = " ".join(str(error).split())[:200]
-        raise DetectorError(f"{name}: {folder} does not load as a CLIP ({type(error).__name__}: {reason})") from error
-    finally:
-        logging.set_verbosity(before)
-    wrong = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))
-    if wrong:
-        raise DetectorError(f"{name}: {folder} is not a whole CLIP: {wrong[0]} and {len(wrong) - 1} more do not fit")
-    return network

@@ -36,8 +36,8 @@ class CnnDetection(Cropped):
         ),
         notes=(
             "Official weights: blur_jpg_prob0.5.pth and blur_jpg_prob0.1.pth (Dropbox, linked in "
-            "weights/download_weights.sh of the repository); sha256 not known here. Their logits were not compared with "
-            "ours: the network computes what torchvision's resnet50 does"
+            "weights/download_weights.sh of the repository); sha256 not known here; not tried. With "
+            "weights of our own the logits are those of the official code"
         ),
     )
 

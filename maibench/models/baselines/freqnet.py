@@ -7,9 +7,11 @@ parts of the image.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,14 +33,14 @@ class FreqNet(ResizedOrNative):
         summary="high frequencies and spectral convolutions, a cut ResNet-50",
         licence="Apache-2.0 (this code); none known (official code and weights)",
         reference="arXiv 2403.07240 (AAAI 2024); https://github.com/chuangchuangtan/FreqNet-DeepfakeDetection",
-        parameters=1_852_929,
+        parameters=1_850_433,
         input_size=SIZE,
         input_policy=f"{RESIZED}; with resize=false: {NATIVE}",
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         notes=(
-            "Official weights: 4-classes-freqnet-v2.pth of the repository; sha256 not known here. Their logits were not "
-            "compared with ours: architecture, names and input were written after a public copy of the authors' code"
+            "Official weights: 4-classes-freqnet-v2.pth of the repository; sha256 not known here; not tried. With "
+            "weights of our own the logits are those of the authors' steps, every Fourier transform written out"
         ),
     )
 
@@ -76,7 +78,7 @@ class FrequencyNetwork(nn.Module):
         kernel, bias = self.get_parameter(f"weight{number}"), self.get_parameter(f"bias{number}")
         x = F.conv2d(high_frequencies(x), kernel, bias, stride).relu()
         if channels:
-            x = F.conv2d(x, _channel_filter(x.shape[1]).to(x)[:, :, None, None]).relu()
+            x = F.conv2d(x, torch.from_numpy(_channel_filter(x.shape[1])).to(x)[:, :, None, None]).relu()
         mirrored = x.flip((2, 3)).roll((1, 1), (2, 3))
         even, odd = (x + mirrored) / 2, (x - mirrored) / 2
         return (self.get_submodule(f"realconv{number}")(even) + self.get_submodule(f"imagconv{number}")(odd)).relu()
@@ -86,31 +88,29 @@ def high_frequencies(x: Tensor) -> Tensor:
     """(n, c, h, w) -> the real part of what is left without the middle half of the spectrum in both directions, above
     zero."""
     height, width = x.shape[2:]
-    kept = _kept(height, width)[:, : width // 2 + 1].to(x.device)
-    spectrum = torch.fft.rfft2(x.float()) * kept
-    return torch.fft.irfft2(spectrum, s=(height, width)).relu().to(x.dtype)
+    kept = torch.from_numpy(_kept(height, width)).to(x.device)
+    return torch.fft.irfft2(torch.fft.rfft2(x.float()) * kept, s=(height, width)).relu().to(x.dtype)
 
 
-@cache
-def _kept(height: int, width: int) -> Tensor:
-    """(height, width): how much of each frequency the real part keeps. The authors' middle half lies off the centre by
-    one, so that of some frequencies one of the two signs goes, and half is left."""
-    low = _is_low(height)[:, None] & _is_low(width)[None, :]
-    opposite = low.flip((0, 1)).roll((1, 1), (0, 1))
-    return 1 - (low.float() + opposite.float()) / 2
+@lru_cache(maxsize=16)
+def _kept(height: int, width: int) -> NDArray[np.float32]:
+    """(height, width // 2 + 1): how much of each frequency of rfft2 the real part keeps. The authors' middle half lies
+    off the centre by one, so that of some frequencies one of the two signs goes, and half is left."""
+    low = np.outer(_is_low(height), _is_low(width)).astype(np.float32)
+    opposite = np.roll(low[::-1, ::-1], (1, 1), (0, 1))
+    return np.ascontiguousarray((1 - (low + opposite) / 2)[:, : width // 2 + 1])
 
 
-@cache
-def _channel_filter(channels: int) -> Tensor:
+@lru_cache(maxsize=16)
+def _channel_filter(channels: int) -> NDArray[np.float32]:
     """(channels, channels): the real part of keeping what lies outside the middle half of a spectrum over channels."""
-    spectrum = torch.fft.fft(torch.eye(channels, dtype=torch.float64), dim=0)
+    spectrum = np.fft.fft(np.eye(channels), axis=0)
     spectrum[_is_low(channels)] = 0
-    return torch.fft.ifft(spectrum, dim=0).real.float()
+    return np.fft.ifft(spectrum, axis=0).real.astype(np.float32)
 
 
-def _is_low(size: int) -> Tensor:
-    """(size,) bool, in the order of torch.fft: from size // 2 - size // 4 up to size // 2 + size // 4 of the shifted
-    one."""
-    shifted = torch.zeros(size, dtype=torch.bool)
+def _is_low(size: int) -> NDArray[np.bool_]:
+    """(size,), in the order of numpy.fft: from size // 2 - size // 4 up to size // 2 + size // 4 of the shifted one."""
+    shifted = np.zeros(size, dtype=bool)
     shifted[size // 2 - size // 4 : size // 2 + size // 4] = True
-    return torch.fft.ifftshift(shifted)
+    return np.fft.ifftshift(shifted)

@@ -39,7 +39,7 @@ def resize_tensor(pixels: Tensor, size: int) -> Tensor:
 
 def crop_or_black(image: Pixels, size: int, pad: bool = True) -> Pixels:
     """The centre size x size of an image; a smaller one in the middle of black, or as it is."""
-    (top, left), padding = _places(*image.shape[:2], size)
+    (top, left), padding = _places(image.shape[0], image.shape[1], size)
     if any(padding) and pad:
         image = np.pad(image, (padding[2:], padding[:2], (0, 0)))
     return image[top : top + size, left : left + size]
@@ -47,7 +47,7 @@ def crop_or_black(image: Pixels, size: int, pad: bool = True) -> Pixels:
 
 def crop_or_black_tensor(pixels: Tensor, size: int, pad: bool = True) -> Tensor:
     """`crop_or_black` in torch: (3, height, width) -> (3, size, size), the same pixels."""
-    (top, left), padding = _places(*pixels.shape[1:], size)
+    (top, left), padding = _places(pixels.shape[1], pixels.shape[2], size)
     padded = F.pad(pixels, padding) if pad else pixels
     return padded[:, top : top + size, left : left + size]
 

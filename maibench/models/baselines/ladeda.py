@@ -38,7 +38,7 @@ class Ladeda(ResizedOrNative):
         notes=(
             "The authors report 93.7 % mean average precision on WildRF (README). Official weights: WildRF_LaDeDa.pth "
             "and the one trained on ForenSynths (Google Drive, linked in weights/LaDeDa of the repository); sha256 not "
-            "known here. Nothing was compared with them: architecture, names and input were written after the code"
+            "known here; not tried. With weights of our own the logits are those of the official code"
         ),
     )
 
@@ -72,7 +72,8 @@ class TinyLadeda(ResizedOrNative):
         notes=(
             "Official weights: weights/Tiny_LaDeDa/WildRF_Tiny_LaDeDa.pth (sha256 "
             "5e063100564d2ddfe9bf48074e351c8f2b38855552574a18a0738e7f2a764d80) and ForenSynth_Tiny_LaDeDa.pth (sha256 "
-            "4624258c70489cbff2778153ce6fc7f5ed16170b59a541a06dc3d4c759fd68a6) of the repository; both load strictly"
+            "4624258c70489cbff2778153ce6fc7f5ed16170b59a541a06dc3d4c759fd68a6) of the repository; both load strictly, "
+            "and their logits are those of the official code"
         ),
     )
 

@@ -33,8 +33,8 @@ class Npr(ResizedOrNative):
             source="README of the repository",
         ),
         notes=(
-            "Official weights: NPR.pth or model_epoch_last_3090.pth of the repository; sha256 not known here. Their "
-            "logits were not compared with ours: architecture, names and input were written after the code"
+            "Official weights: NPR.pth or model_epoch_last_3090.pth of the repository; sha256 not known here; not "
+            "tried. With weights of our own the logits are those of the official code"
         ),
     )
 

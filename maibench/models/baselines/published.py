@@ -87,7 +87,7 @@ class Cropped(Published):
         return normalise(crop_or_black(image, self.side, self.pad), self.mean, self.std)
 
     def differentiable(self, pixels: Tensor) -> Tensor:
-        """`preprocess` in torch: float (3, height, width) in [0, 255] -> (3, side, side); without `pad` at most that."""
+        """`preprocess` in torch: float (3, height, width) in [0, 255] -> (3, side, side), or at most that."""
         if not self.pad:
             check_size(*pixels.shape[1:])
         return normalise_tensor(crop_or_black_tensor(pixels, self.side, self.pad), self.mean, self.std)

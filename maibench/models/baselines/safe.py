@@ -41,9 +41,8 @@ class Safe(Cropped):
             source="README of https://github.com/xigua7105/FerretNet",
         ),
         notes=(
-            "Official weights: checkpoint/checkpoint-best.pth of the repository; sha256 not known here. Their logits "
-            "were not compared with ours: architecture, names and input were written after the code, and the HH band "
-            "equals PyWavelets' (dwt2, bior1.3, symmetric)"
+            "Official weights: checkpoint/checkpoint-best.pth of the repository; sha256 not known here; not tried. "
+            "With weights of our own the logits are those of the official code, its wavelets by PyWavelets"
         ),
     )
 

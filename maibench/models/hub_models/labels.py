@@ -114,6 +114,8 @@ def _index(names: Mapping[int, str], wanted: object) -> int:
         found = [index for index, name in names.items() if alike(name)]
         if len(found) == 1:
             return found[0]
+    if str(wanted).isdecimal() and int(str(wanted)) in names:
+        return int(str(wanted))
     raise MaibenchError(f"synthetic={wanted}: no such class; there are {_listed(names, names)}")
 
 

@@ -39,7 +39,8 @@ def load_network(auto: Any, files: HubFiles, dtype: torch.dtype) -> Any:
 
 def load_image_processor(files: HubFiles) -> Any:
     """What makes a network's input of an image. Raises DetectorError where there is none that can be loaded."""
-    from transformers import AutoImageProcessor
+    # by its whole name: without torchvision, `transformers.AutoImageProcessor` stands for an error
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     # Pillow's resizing: what most models were trained with, and the same with and without torchvision
     return _processor(AutoImageProcessor, files, backend="pil")

@@ -69,10 +69,10 @@ class HubNetwork(Detector):
         """Set files, dtype, network and adapter, and what the card says of them."""
         if weights is not None:
             raise MaibenchError(f"{model}: the SPEC says where the weights are; leave the option weights out")
-        self.dtype = find_dtype(dtype, device)
+        wanted = find_dtype(dtype, device)
         self.files = find_files(model)
         self.adapter = None if adapter is None else find_adapter(adapter)
-        self.network = load_network(auto, self.files, self.dtype)
+        self.network = load_network(auto, self.files, wanted)
         self.adapter_sha256 = load_adapter(self.network, self.adapter, self.files) if self.adapter else ""
         self.card = self.card.updated(
             weights=self.files.name,
@@ -86,6 +86,7 @@ class HubNetwork(Detector):
                 self.card = self.card.read(self.adapter / "card.json")
             self.card = self.card.updated(weights=f"{self.files.name} + adapter {self.adapter}")
 
-    def _to_own_type(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Floating-point tensors in the type of the network."""
-        return {name: t.to(self.dtype) if torch.is_floating_point(t) else t for name, t in inputs.items()}
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of what the network is given."""
+        return self.network.dtype

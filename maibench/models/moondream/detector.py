@@ -110,6 +110,7 @@ class Moondream(Detector):
         asked = {name: trained.get(name) if value is None else value for name, value in given.items()}
         self.question = _question(asked["question"])
         words = _words(asked["answers"])
+        self.words = "/".join(words or ("yes", "no"))
         self.answers = self._find_answers(_ids("yes", asked["yes"]), _ids("no", asked["no"]), words)
         self.checkpoint = _with_crops(self.checkpoint, trained.get("crops") if crops is None else crops)
         self.min_mass = _share(min_mass)
@@ -170,7 +171,8 @@ class Moondream(Detector):
             word: ", ".join(f"{spelling!r} ({token})" for spelling, token in found.items())
             for word, found in (("yes", self.answers.yes), ("no", self.answers.no))
         }
-        facts = {"question": str(self.question), "prompt ids": str(list(self.prompt_ids)), **listed}
+        facts = {"question": str(self.question), "synthetic": self.words.partition("/")[0]}
+        facts |= {"prompt ids": str(list(self.prompt_ids)), **listed}
         facts |= {"tiles": f"at most {self.checkpoint.settings.vision.max_crops}"}
         facts |= {"min_mass": str(self.min_mass), "dtype": str(self.model.projector["fc1"].weight.dtype)[6:]}
         return facts | ({"adapter sha256": self.adapter_sha256.partition(" ")[0]} if self.adapter_sha256 else {})

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import transforms
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from maibench.errors import DetectorError, MaibenchError
@@ -60,6 +59,7 @@ def test_parameters_as_published():
 
 
 def test_reads_as_torchvision_does(make, images, texture):
+    transforms = pytest.importorskip("torchvision.transforms")
     detector = make()
     published = transforms.Compose(
         [transforms.CenterCrop(28), transforms.ToTensor(), transforms.Normalize(CLIP_MEAN, CLIP_STD)]
@@ -164,10 +164,10 @@ def test_refusals(make, clip, tmp_path):
     with pytest.raises(MaibenchError, match="no such folder"):
         make(backbone=tmp_path / "nowhere")
     (tmp_path / "config.json").write_text((clip / "config.json").read_text())
-    with pytest.raises(DetectorError, match=r"has no config\.json and model\.safetensors"):
+    with pytest.raises(DetectorError, match=r"has no model\.safetensors"):
         make(backbone=tmp_path)
     (tmp_path / "model.safetensors").write_bytes((clip / "model.safetensors").read_bytes()[:5000])
-    with pytest.raises(DetectorError, match="does not load as a CLIP"):
+    with pytest.raises(DetectorError, match="cannot be loaded by CLIPVisionModelWithProjection"):
         make(backbone=tmp_path)
 
 
@@ -175,7 +175,7 @@ def test_a_tower_without_all_its_tensors_is_refused(clip, tmp_path):
     network = CLIPVisionModelWithProjection.from_pretrained(clip)
     tensors = {name: value for name, value in network.state_dict().items() if "layers.1.mlp" not in name}
     network.save_pretrained(tmp_path, state_dict=tensors)
-    with pytest.raises(DetectorError, match=r"is not a whole CLIP: .*layers\.1\.mlp.* and 3 more do not fit"):
+    with pytest.raises(DetectorError, match=r"4 tensors are missing or of another shape \(.*layers\.1\.mlp"):
         UnivFD(backbone=tmp_path)
 
 

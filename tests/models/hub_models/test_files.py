@@ -64,10 +64,11 @@ def test_shards_are_those_of_the_index(tmp_path):
     with pytest.raises(DetectorError, match=f"{names[1]} is missing, 1 of 2"):
         find_files(tmp_path)
     (tmp_path / names[1]).write_bytes(b"2")
-    first = find_files(tmp_path)
-    assert [file.name for file in first.tensors] == names
+    files = find_files(tmp_path)
+    first = files.sha256
+    assert [file.name for file in files.tensors] == names
     (tmp_path / names[1]).write_bytes(b"3")
-    assert find_files(tmp_path).sha256 != first.sha256
+    assert find_files(tmp_path).sha256 != first
     (tmp_path / INDEX).write_text(json.dumps({"weight_map": {"a": "../model.safetensors"}}))
     with pytest.raises(DetectorError, match="outside its folder"):
         find_files(tmp_path)

@@ -217,3 +217,18 @@ def test_parts_of_a_batch_hold_their_images(asked, pictures):
         whole = asked.answer(batch)[0]
         each = torch.cat([asked.answer(asked.collate([asked.preprocess(image)]))[0] for image in images])
     torch.testing.assert_close(whole, each, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("crops", "tiling"), [(None, (4, 2)), (4, (2, 1)), (1, (1, 1))])
+def test_fewer_tiles(shared_folder, pictures, crops, tiling):
+    detector = load_detector("moondream", weights=shared_folder, crops=crops)
+    found, rows_and_columns = detector.preprocess(pictures[1])
+    assert rows_and_columns == tiling
+    assert len(found) == (1 if tiling == (1, 1) else 1 + tiling[0] * tiling[1])
+    assert detector.facts()["tiles"] == f"at most {crops or 12}"
+    assert torch.isfinite(detector(detector.collate([(found, tiling)]))).all()
+
+
+def test_crops_are_a_whole_number(shared_folder):
+    with pytest.raises(MaibenchError, match="moondream: the option crops is 0; it takes a whole number from 1"):
+        load_detector("moondream", weights=shared_folder, crops=0)

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from maibench import load_detector
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
 from maibench.models.moondream.checkpoint import Checkpoint
 from maibench.models.moondream.config import MoondreamConfig
 from maibench.models.moondream.prompt import find_answers, open_tokenizer
@@ -78,6 +78,41 @@ def test_given_answers_help_where_the_tokenizer_does_not(bare_folder, named):
     )
     detector.check_ready()
     assert list(detector.answers.yes.values()) == [1]
+
+
+def test_other_words_for_the_answers(bare_folder, named, words):
+    tokenizer = named(words(more=("Fake", "fake", "Real", "A", "B")))
+    told = {"weights": bare_folder, "tokenizer": tokenizer, "question": "Is this a photo?"}
+    fake, turned = (
+        load_detector("moondream", answers="Fake/Real", **told),
+        load_detector("moondream", answers="No / Yes", **told),
+    )
+    known = Tokenizer.from_file(str(tokenizer)).token_to_id
+    assert fake.answer_ids == ((known("Fake"), known("fake")), (known("Real"),))
+    assert turned.answer_ids == ((known("No"), known("no"), known("NO")), (known("Yes"), known("yes")))
+    assert (fake.facts()["synthetic"], turned.facts()["synthetic"]) == ("Fake", "No")
+    plain = load_detector("moondream", **told)
+    assert (plain.answers.yes, plain.answers.no) == (turned.answers.no, turned.answers.yes)
+    assert plain.facts()["synthetic"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason", "kind"),
+    [
+        ({"answers": "Fake/Real"}, "the tokenizer writes 'Fake' as 1 tokens or as an unknown one", DetectorError),
+        ({"answers": "Yes/yes"}, "the tokenizer writes 'Yes' and 'yes' as the same token", DetectorError),
+        (
+            {"answers": "Yes"},
+            "answers is two words, the one for synthetic first, as in Yes/No; got 'Yes'",
+            MaibenchError,
+        ),
+        ({"answers": ["Yes", "No"]}, "answers is two words", MaibenchError),
+        ({"answers": "Yes/No", "yes": [1], "no": [2]}, "answers is given, or .*yes and .*no, not all", MaibenchError),
+    ],
+)
+def test_words_that_cannot_be_answers(shared_folder, options, reason, kind):
+    with pytest.raises(kind, match=reason):
+        load_detector("moondream", weights=shared_folder, **options)
 
 
 def test_a_tokenizer_that_is_larger_than_the_vocabulary(bare_folder, named, words):
