@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from maibench.cli_attribute import attribute
 from maibench.cli_data import data_app
 from maibench.cli_make import COLUMNS, SOURCE
 from maibench.cli_tools import tools_app
@@ -26,6 +27,7 @@ app = typer.Typer(
 front_door = typer.Typer(name="compare.py", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(data_app, name="data", help="Read, check and make data sets.")
 app.add_typer(tools_app)  # its commands stand beside these
+app.command()(attribute)
 
 
 @app.command()

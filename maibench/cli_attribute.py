@@ -15,9 +15,7 @@ from maibench.exit_codes import exit_codes
 def attribute(
     model: Annotated[
         str,
-        typer.Argument(
-            help="attribution-demo, attribution-wild, or a folder of maibench finetune configs/finetune/attribution.yaml"
-        ),
+        typer.Argument(help="attribution-demo, attribution-wild, or a folder of configs/finetune/attribution.yaml"),
     ],
     data: Annotated[str, typer.Option(help=SOURCE)] = "demo",
     out: Annotated[Path | None, typer.Option(help="The folder of tables and pictures. [results/MODEL]")] = None,

@@ -231,9 +231,7 @@ def label_specs(models: list[str]) -> dict[str, str]:
     """
     labelled: dict[str, str] = {}
     for model in models:
-        label, equals, spec = (part.strip() for part in model.partition("="))
-        if not equals:
-            spec, label = label, _default_label(label)
+        label, spec = _label_and_spec(model)
         if label in ("", ".", "..") or not spec:
             raise MaibenchError(f"'{model}' is not SPEC or LABEL=SPEC")
         if label in labelled:
@@ -251,8 +249,15 @@ def _is_swept(key: str, value: object) -> bool:
 
 def _labels(models: object) -> set[str]:
     """The labels of `models`, whatever else is wrong with them."""
-    parts = [str(model).partition("=") for model in models] if isinstance(models, list) else []
-    return {label.strip() if equals else _default_label(label.strip()) for label, equals, _ in parts}
+    return {_label_and_spec(str(model))[0] for model in models} if isinstance(models, list) else set()
+
+
+def _label_and_spec(model: str) -> tuple[str, str]:
+    """LABEL=SPEC, or a SPEC, which may have labels of its own in parentheses."""
+    label, equals, spec = (part.strip() for part in model.partition("="))
+    if not equals or "(" in label:
+        return _default_label(model.strip()), model.strip()
+    return label, spec
 
 
 def _check_rows(config: RunConfig) -> None:

@@ -175,6 +175,19 @@ def test_two_rows_of_one_name():
     assert list(label_specs(["bailu", "other=bailu"])) == ["bailu", "other"]
 
 
+def test_labels_of_specs_with_a_scheme():
+    specs = {
+        "AI-detector": "hf:OWNER/AI-detector@v2",
+        "resnet50": "timm:resnet50@runs/r50.safetensors",
+        "theirs": "scores:made/theirs.csv",
+        "host:8000": "https://host:8000/score",
+        "mean(a=bailu,mai_cnn)": "mean(a=bailu,mai_cnn)",
+        "stack(hf:x/y,bailu)": "stack(hf:x/y,bailu)",
+    }
+    assert label_specs(list(specs.values())) == specs
+    assert label_specs(["both = mean(a=bailu,mai_cnn)"]) == {"both": "mean(a=bailu,mai_cnn)"}
+
+
 @pytest.mark.parametrize("model", ["=bailu", "a=", " = ", "..=bailu", ".=bailu"])
 def test_labels_that_are_none(model):
     with pytest.raises(MaibenchError, match="is not SPEC or LABEL=SPEC"):

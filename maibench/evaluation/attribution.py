@@ -80,8 +80,8 @@ def attribute(
         rows = rows.loc[np.sort(np.random.default_rng(seed).permutation(rows.index)[:limit])]
     make_folder(folder)
     with progress.running(len(rows)):
-        parts = [part for part in _answers(network, manifest, rows, perturbation, workers or cores(), progress)]
-    images = pd.DataFrame([row for part in parts for row in part])
+        parts = _answers(network, manifest, rows, perturbation, workers or cores(), progress)
+        images = pd.DataFrame([row for part in parts for row in part])
     if not manifest.has_sources:
         images["source"] = images["path"]
     metrics, confusion = write_attribution(

@@ -23,7 +23,7 @@ from maibench.evaluation.attacks import VERSION, Attack, art_version, make_attac
 from maibench.evaluation.audit.comparison import audit_comparison
 from maibench.evaluation.detectors import Requested, choose_backends, load_detectors, name_training_split
 from maibench.evaluation.finished_run import Run
-from maibench.evaluation.fitting import fit_detector
+from maibench.evaluation.fitting import SPLIT_NAMES, fit_detector, load_fitted
 from maibench.evaluation.gallery import make_gallery
 from maibench.evaluation.pipeline import Disturbance
 from maibench.evaluation.report import read_evaluated, write_report
@@ -99,7 +99,7 @@ def run_comparison(
             manifest, config.split, folder, config.seed, config.workers, config.max_pixels, progress, source
         )
     summary = write_report(folder)
-    failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries)
+    failed = summary.metrics["n"].eq(0).any() or any(entry.failure for entry in entries) or bool(summary.suspects)
     images_failed = bool((summary.metrics["n_failed"] > 0).any())
     return Run(folder, summary, scored, clean=not (failed or (config.strict and images_failed)))
 
@@ -231,7 +231,7 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "dtype": _dtype(detector),
         "backend": entry.backend.name,
         "backend_facts": entry.backend.facts | {"version": entry.backend.version},
-        "parameters": detector.parameter_count(),
+        "parameters": None if detector.elsewhere else detector.parameter_count(),
         "failure": entry.failure,
         "card": detector.card.model_dump(mode="json"),
         "facts": detector.facts(),
@@ -242,24 +242,22 @@ def _describe(entry: Entry) -> dict[str, Any]:
 def _fit(
     entries: list[Entry], manifest: Manifest, plan: Plan, folder: Path, config: RunConfig, progress: Progress
 ) -> None:
-    """Fit the detectors that have something to score; one that cannot be fitted becomes a failed row."""
+    """Fit the detectors that have something to score, load what was fitted before; one that cannot be fitted becomes a
+    failed row."""
     for entry in entries:
-        if entry.detector.fitted and len(entry.store.done()) < len(plan.batches):
-            progress.say(f"{entry.label}: fitting on the training split")
-            try:
-                fit_detector(
-                    entry.label,
-                    entry.detector,
-                    entry.code,
-                    manifest,
-                    folder,
-                    config.workers or cores(),
-                    config.max_pixels,
-                )
-            except DiskError:
-                raise
-            except MaibenchError as error:
-                entry.failure = str(error)
+        label, detector, code = entry.label, entry.detector, entry.code
+        if not detector.fitted or entry.failure:
+            continue
+        try:
+            if load_fitted(label, detector, code, manifest, folder) or len(entry.store.done()) == len(plan.batches):
+                continue
+            progress.say(f"{label}: fitting on the {SPLIT_NAMES[detector.fit_split]} split")
+            workers = config.workers or cores()
+            fit_detector(label, detector, code, manifest, folder, workers, config.max_pixels, config.split)
+        except DiskError:
+            raise
+        except MaibenchError as error:
+            entry.failure = str(error)
 
 
 def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progress) -> int:

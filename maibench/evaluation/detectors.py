@@ -160,7 +160,7 @@ def name_training_split(detector: Detector, manifest: Manifest) -> None:
     """A fitted detector has seen the generators of the split that it is fitted on."""
     if detector.fitted:
         generators = {split: set(manifest.split(split)["generator"]) - {"real"} for split in SPLITS}
-        detector.card = detector.card.updated(trained_on=detector.seen(generators))
+        detector.card = detector.card.updated(trained_on=detector.generators_seen(generators))
 
 
 def choose_backends(

@@ -26,7 +26,7 @@ from maibench.models.device import to_device
 from maibench.models.weights import differences, read_tensors, shapes, write_tensors
 
 _BATCH = 64
-_NAMES = {"train": "training", "validation": "validation"}
+SPLIT_NAMES = {"train": "training", "validation": "validation"}
 
 
 def fit_detector(
@@ -53,7 +53,7 @@ def fit_detector(
             continue
         named = f"{place.removeprefix(label).lstrip('/')}: " if part is not detector else ""
         if part.fit_split == evaluated:
-            raise MaibenchError(f"{named}is fitted on the {_NAMES[evaluated]} split, which is what is scored here")
+            raise MaibenchError(f"{named}is fitted on the {SPLIT_NAMES[evaluated]} split, which is what is scored here")
         try:
             _fit(place, part, manifest, workers, max_pixels)
         except MaibenchError as error:
@@ -91,7 +91,7 @@ def _file(place: str, detector: Detector, code: str, manifest: Manifest, run: Pa
 
 
 def _fit(place: str, detector: Detector, manifest: Manifest, workers: int, max_pixels: int) -> None:
-    split = _NAMES[detector.fit_split]
+    split = SPLIT_NAMES[detector.fit_split]
     rows = manifest.split(detector.fit_split)
     if rows.empty:
         raise MaibenchError(f"needs a {split} split to be fitted on, and this data has none")

@@ -199,7 +199,7 @@ class Detector(nn.Module, ModelHubMixin):
         """Detectors within this one that are fitted before it, by name."""
         return {}
 
-    def seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
+    def generators_seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
         """The generators that it is trained on once it is fitted; None where that is unknown. generators: what the data
         has in each split."""
         return sorted(generators.get(self.fit_split, ())) if self.fitted else self.card.trained_on

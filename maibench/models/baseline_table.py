@@ -68,9 +68,9 @@ def _reported(card: Card) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text for one cell: no line breaks, no bars, and addresses and arXiv numbers as links."""
+    """Text for one cell: no line breaks, no bars, and addresses (by their last part) and arXiv numbers as links."""
     text = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-    text = re.sub(r"https://[^\s,;)]+", lambda found: f"[{found[0].removeprefix('https://')}]({found[0]})", text)
+    text = re.sub(r"https://[^\s,;)]+", lambda found: f"[{found[0].rpartition('/')[2]}]({found[0]})", text)
     return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
 
 

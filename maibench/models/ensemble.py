@@ -111,9 +111,9 @@ class Mean(Detector):
         """The members that are fitted."""
         return {label: member for label, member in self.named().items() if member.fitted}
 
-    def seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
+    def generators_seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
         """All that its members have seen; None where that is unknown of one of them."""
-        return _union([member.seen(generators) for member in self._each()])
+        return _union([member.generators_seen(generators) for member in self._each()])
 
     def check_ready(self) -> None:
         """Raises MaibenchError where a member cannot score yet."""
@@ -227,9 +227,9 @@ class Stack(Mean):
             raise MaibenchError("stack: not fitted yet; call fit with the members' logits of a validation split")
         return logits @ self.coefficients + self.intercept
 
-    def seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
+    def generators_seen(self, generators: Mapping[str, Collection[str]]) -> Sequence[str] | None:
         """All that its members have seen, and those of the validation split."""
-        return _union([super().seen(generators), sorted(generators.get(self.fit_split, ()))])
+        return _union([super().generators_seen(generators), sorted(generators.get(self.fit_split, ()))])
 
     def parameter_count(self) -> int:
         """Of all members, and a weight of each and one more."""

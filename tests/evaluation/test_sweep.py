@@ -13,13 +13,35 @@ from maibench.config import label_specs, make_config, make_configs
 from maibench.errors import MaibenchError
 from maibench.evaluation.compare import run_comparison
 from maibench.evaluation.detectors import load_detectors
-from maibench.evaluation.report import write_report
+from maibench.evaluation.figures.sweep import plot_sweep
 from maibench.evaluation.sweep import folder_name, run_sweep
+from maibench.evaluation.tables.sweep_table import write_sweep
 from maibench.models.loading import class_of
 from maibench.points import option_points
 
 SHIPPED = Path(__file__).parents[2] / "configs/ablations"
 PLAIN = {"figures": False, "gallery": 0, "audit": False, "resamples": 10}
+
+
+PICKY = """
+import torch
+import maibench
+from maibench.errors import DetectorError
+
+class Picky(maibench.Detector):
+    card = maibench.Card(name="picky")
+
+    def __init__(self, word: str = "yes"):
+        super().__init__()
+        if word == "perhaps":
+            raise DetectorError(f"'{word}' is no answer")
+
+    def preprocess(self, image):
+        return torch.tensor(float(image.mean()))
+
+    def forward(self, batch):
+        return batch - 127
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +60,8 @@ def swept(known, dummies, tmp_path_factory):
         "data": str(known),
         "out": str(out),
     }
-    config = make_config(None, flags | PLAIN | {"figures": True}, ["dim.middle=[120, 60, 300]"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("maibench.evaluation.figures.plot_all", lambda *_: {})
-        return run_comparison(config), config
+    config = make_config(None, flags | PLAIN, ["dim.middle=[120, 60, 300]"])
+    return run_comparison(config), config
 
 
 def test_points_of_options_are_rows_of_one_run(swept):
@@ -68,21 +88,26 @@ def test_differences_are_from_the_first_point_of_the_same_detector(swept):
     assert rows.loc[["dim middle=120", "plain"], "delta_accuracy"].isna().all()
 
 
-def test_the_table_and_the_figure(swept):
+def test_the_table_and_the_figure(swept, tmp_path):
     folder = swept[0].folder
     table = (folder / "sweep.md").read_text()
     assert table.startswith("**Sweep over middle**")
     assert [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| dim")][1][1].strip() == "60"
     assert "choose on the validation split" in table
-    assert {f"sweep.{kind}" for kind in ("svg", "png", "pdf", "tex")} <= {file.name for file in folder.iterdir()}
+    assert (folder / "sweep.tex").is_file()
+    rows = pd.read_csv(folder / "sweep.csv", keep_default_na=False, na_values={"auc": "", "accuracy": ""})
+    pictures = plot_sweep(rows, "Sweep over middle", tmp_path)
+    assert [file.name for file in pictures] == ["sweep.svg", "sweep.png", "sweep.pdf"]
+    assert plot_sweep(rows.assign(auc=float("nan"), accuracy=float("nan")), "", tmp_path) == []
+    write_sweep(rows[:0], tmp_path)  # of a folder's next run, which is no sweep
+    assert not list(tmp_path.iterdir())
 
 
-def test_the_same_request_scores_nothing_and_a_report_is_the_same(swept, undrawn):
+def test_the_same_request_scores_nothing_and_the_table_is_the_same(swept):
     run, config = swept
     before = (run.folder / "sweep.csv").read_bytes()
-    assert run_comparison(config).scored == 0
     (run.folder / "sweep.csv").unlink()
-    write_report(run.folder)
+    assert run_comparison(config).scored == 0
     assert (run.folder / "sweep.csv").read_bytes() == before
 
 
@@ -93,13 +118,18 @@ def test_run_json_says_what_makes_a_point(swept):
     ]  # fmt: skip
 
 
-def test_a_point_that_cannot_be_used_is_a_failed_row(known, tmp_path, undrawn):
-    flags = {"models": "moondream", "data": str(known), "out": str(tmp_path / "run"), "limit": 2}
-    run = run_comparison(make_config(None, flags | PLAIN, ["moondream.answers=[Yes/No, Fake/Real]"]))
+def test_a_point_that_cannot_be_used_is_a_failed_row(known, dummies, tmp_path):
+    (tmp_path / "picky.py").write_text(PICKY)
+    flags = {"models": f"{tmp_path / 'picky.py'}:Picky", "data": str(known), "out": str(tmp_path / "run"), "limit": 4}
+    run = run_comparison(make_config(None, flags | PLAIN, ["Picky.word=[yes it is, perhaps]"]))
     assert not run.clean
-    metrics = run.metrics.set_index("detector")
-    assert metrics["n_failed"].to_dict() == {"moondream-nano answers=Yes/No": 0, "moondream-nano answers=Fake/Real": 2}
-    assert "answers=Fake/Real: the tokenizer writes 'Fake' as" in (run.folder / "sweep.md").read_text()
+    assert run.metrics.set_index("detector")["n_failed"].to_dict() == {
+        "Picky word=yes it is": 0,
+        "Picky word=perhaps": 4,
+    }
+    table = (run.folder / "sweep.md").read_text()
+    assert "- Picky word=perhaps: 'perhaps' is no answer" in table
+    assert [line.split("|")[3].strip() for line in table.splitlines() if line.startswith("| Picky")][1] == "–"
 
 
 def test_points_share_the_weights_that_are_the_same():
@@ -119,7 +149,7 @@ def test_a_mistake_in_one_point_is_a_wrong_request():
         load_detectors(make_config(None, {"models": "bailu"}, ["bailu.tile=[1, 2]"]), {"bailu": "bailu"})
 
 
-def test_keys_of_the_run_are_runs_of_their_own(known, dummies, tmp_path, undrawn):
+def test_keys_of_the_run_are_runs_of_their_own(known, dummies, tmp_path):
     flags = {"models": f"dim={dummies}:Brightness", "data": str(known), "out": str(tmp_path / "sweep")}
     configs = make_configs(None, flags | PLAIN, ["split=[validation, test]", "dim.middle=[120, 60]"])
     sweep = run_sweep(configs)
@@ -184,7 +214,7 @@ def test_shipped_sweeps_load(name, count):
     assert not any(row.failure for row in rows.values())
 
 
-def test_the_command(known, dummies, tmp_path, undrawn):
+def test_the_command(known, dummies, tmp_path):
     settings = [f"--set={key}={str(value).lower()}" for key, value in PLAIN.items()]
     line = ["compare", f"--models=dim={dummies}:Brightness", f"--data={known}", f"--out={tmp_path / 'run'}", *settings]
     one = CliRunner().invoke(app, [*line, "--set=dim.middle=[100, 120]"])

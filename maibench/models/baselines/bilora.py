@@ -13,8 +13,8 @@ from torch import Tensor
 
 from maibench.errors import DetectorError, MaibenchError
 from maibench.models.card import Card, Reported
+from maibench.models.hub_models.adapter import FILES as ADAPTER_FILES
 from maibench.models.hub_models.answers import answer_loss, find_tokens, log_odds
-from maibench.models.hub_models.files import FILES as ADAPTER_FILES
 from maibench.models.hub_models.loading import load_processor
 from maibench.models.hub_models.network import HubNetwork
 from maibench.models.hub_models.policy import policy_facts, process
@@ -26,10 +26,10 @@ IMAGES_AT_ONCE = {"cpu": 4, "cuda": 32}
 
 
 class BiLora(HubNetwork):
-    """Keita et al. 2024 (arXiv 2404.01959; ICASSP 2024: arXiv 2404.02726): BLIP-2 with OPT-2.7B, a LoRA adapter (rank 16,
-    alpha 32, on queries and keys of the language model) that captions an image "fake" or "real". Written after
-    github.com/Mamadou-Keita/VLM-DETECT at 424d484: nothing is asked, what follows the image and the token that begins a
-    text is read.
+    """Keita et al. 2024 (arXiv 2404.01959; ICASSP 2024: arXiv 2404.02726): BLIP-2 with OPT-2.7B and a LoRA adapter
+    (rank 16, alpha 32, on queries and keys of the language model) that captions an image "fake" or "real". Written
+    after github.com/Mamadou-Keita/VLM-DETECT at 424d484: nothing is asked; what follows the image and the token that
+    begins a text is read.
 
     The score's logit is logsumexp(logits of the tokens for fake) - logsumexp(logits of those for real) at that place;
     the official code generates a word, and an image that gets another word has no score.
@@ -46,8 +46,8 @@ class BiLora(HubNetwork):
     card = Card(
         name="bilora",
         summary='BLIP-2 with a LoRA adapter that captions an image "fake" or "real"',
-        licence="Apache-2.0 (this code); MIT (BLIP-2, OPT apart: its own, for research); official code and adapters: none "
-        "stated",
+        licence="Apache-2.0 (this code); MIT (BLIP-2; OPT within it has its own, for research); official code and "
+        "adapters: none stated",
         reference="arXiv 2404.01959; https://github.com/Mamadou-Keita/VLM-DETECT",
         parameters=3_744_679_936,
         input_size=224,
@@ -59,9 +59,9 @@ class BiLora(HubNetwork):
         ),
         notes=(
             f"Base: {OFFICIAL}. Official adapters: SaveFineTune/ and weights/*FineTune/ of the repository, "
-            "adapter_model.bin (a pickle: to be stored as adapter_model.safetensors first), sha256 not known here. Not "
-            "verified: neither base nor adapters were at hand. The adapter's size (5,242,880 numbers) and the base's are "
-            "counted as published"
+            "adapter_model.bin (a pickle: to be stored as adapter_model.safetensors first), sha256 not known here. "
+            "Neither base nor adapters were at hand: their loading and their answers are not verified, but the sizes "
+            "(5,242,880 numbers of the adapter) are those of the published configuration"
         ),
     )
 
@@ -107,7 +107,7 @@ class BiLora(HubNetwork):
         )
 
     def preprocess(self, image: NDArray[np.uint8]) -> Tensor:
-        """uint8 height x width x 3 -> (3, 224, 224), by BLIP-2's own processor. Raises ImageError where that refuses."""
+        """uint8 height x width x 3 -> (3, 224, 224), by BLIP-2's own processor. Raises ImageError where it refuses."""
         pixels: Tensor = process(self.image_processor, image)["pixel_values"][0]
         return pixels.to(self.dtype)
 
@@ -133,9 +133,9 @@ class BiLora(HubNetwork):
         """Raises MaibenchError where no base was named."""
         if self.network is None:
             raise MaibenchError(
-                f"bilora has no bundled weights: --set bilora.weights={OFFICIAL} fetches its base (15 GB, once), or name a "
-                "folder that holds it; --set bilora.adapter=FOLDER names what finetuning it wrote "
-                "(configs/finetune/bilora.yaml)"
+                f"bilora has no bundled weights: --set bilora.weights={OFFICIAL} fetches its base (15 GB, once), or "
+                "name a folder that holds it; --set bilora.adapter=FOLDER names an adapter "
+                "(configs/finetune/bilora.yaml trains one)"
             )
 
     def parameter_count(self) -> int:
@@ -172,8 +172,10 @@ class BiLora(HubNetwork):
 def _check_pickle(folder: Path) -> None:
     """Raises DetectorError for an adapter in the form that the authors published."""
     if (folder / "adapter_model.bin").is_file() and not (folder / ADAPTER_FILES[0]).is_file():
+        command = (
+            "import torch, safetensors.torch as s; s.save_file(torch.load('adapter_model.bin', weights_only=True, "
+            "map_location='cpu'), 'adapter_model.safetensors')"
+        )
         raise DetectorError(
-            f'{folder}: adapter_model.bin is a pickle; store its tensors once: python -c "import torch, '
-            "safetensors.torch as s; s.save_file(torch.load('adapter_model.bin', weights_only=True, map_location='cpu'), "
-            "'adapter_model.safetensors')\""
+            f'{folder}: adapter_model.bin is a pickle; store its tensors once, in that folder: python -c "{command}"'
         )

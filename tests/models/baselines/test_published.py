@@ -1,5 +1,7 @@
 """The detectors of the literature: their size, what they read, and logits of the official code."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,15 @@ OFFICIAL = {
 }
 """Logits of `formula.images(64)` by the official code (commits: the docstrings) with the weights of `formula.fill`; of
 SAFE, with PyWavelets in the place of pytorch_wavelets."""
+NAMES = {
+    "cnndetection": "8cd081385fc6",
+    "npr": "e517d42ebd7f",
+    "ferretnet": "1924ebe1d21f",
+    "ladeda": "5c6a34f65a9b",
+    "tiny_ladeda": "7bae462a0679",
+    "safe": "ce79018b5b71",
+}
+"""What the sha256 of the official networks' (name, shape) pairs, sorted, begins with."""
 SMALL = ["npr", "ferretnet", "tiny_ladeda", "safe"]
 
 
@@ -51,6 +62,12 @@ def reader(name):
 def test_parameters(name):
     network = reader(name)
     assert network.parameter_count() == network.card.parameters == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_have_the_official_names_and_shapes(name):
+    pairs = sorted((key, list(value.shape)) for key, value in reader(name).network.state_dict().items())
+    assert hashlib.sha256(repr(pairs).encode()).hexdigest().startswith(NAMES[name])
 
 
 def test_the_larger_ferretnet_has_the_paper_s_size():

@@ -219,7 +219,7 @@ def test_parts_of_a_batch_hold_their_images(asked, pictures):
     torch.testing.assert_close(whole, each, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("crops", "tiling"), [(None, (4, 2)), (4, (2, 1)), (1, (1, 1))])
+@pytest.mark.parametrize(("crops", "tiling"), [(None, (4, 2)), (4, (2, 2)), (1, (1, 1))])
 def test_fewer_tiles(shared_folder, pictures, crops, tiling):
     detector = load_detector("moondream", weights=shared_folder, crops=crops)
     found, rows_and_columns = detector.preprocess(pictures[1])
