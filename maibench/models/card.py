@@ -58,6 +58,14 @@ class Card(BaseModel):
         """A copy with some facts replaced, checked like a new one."""
         return Card.model_validate({**self.model_dump(), **facts})
 
+    def written_over(self, base: Card) -> str:
+        """JSON of the facts that `base.read` needs to make this card of it: also of those that it says nothing of."""
+        import json
+
+        facts, said, there = (card.model_dump(mode="json") for card in (self, Card(name=""), base))
+        told = {name: value for name, value in facts.items() if value != said[name] or value != there[name]}
+        return json.dumps(told, indent=2, ensure_ascii=False)
+
     def read(self, file: Path) -> Card:
         """A copy with the facts that a card file (JSON) states of a set of weights.
 

@@ -51,7 +51,7 @@ def write_folder(detector: Detector, folder: Path, name: str = "", card: Card | 
     if holds_all:
         card = card.updated(sha256=sha256(folder / "model.safetensors"))
     write_text(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    write_text(folder / "card.json", card.model_dump_json(indent=2, exclude_defaults=True) + "\n")
+    write_text(folder / "card.json", card.written_over(type(detector).card) + "\n")
     write_text(folder / "README.md", model_card(card, name, () if holds_all else ("lora", "peft")))
 
 

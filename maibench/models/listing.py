@@ -16,8 +16,25 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+OTHERS = {
+    "hf:OWNER/NAME[@REV]": "an image classifier of the Hub, or hf:FOLDER",
+    "hf-vlm:OWNER/NAME[@REV]": "a vision-language model with a chat template, asked a question, or hf-vlm:FOLDER",
+    "timm:ARCH@FILE": "a network of timm with a checkpoint",
+    "clip:OWNER/NAME[@REV]": "frozen features of a vision model, and a probe fitted on the training split",
+    "mean(A,B)": "the mean of several detectors' logits",
+    "stack(A,B)": "a logistic regression on them, fitted on the validation split",
+    "scores:FILE.csv": "scores that were made elsewhere",
+    "http://HOST:PORT/PATH": "a server that is sent images (or https)",
+    "FOLDER": "what finetuning wrote",
+    "FILE.py:CLASS": "a detector of yours (maibench new-detector writes one)",
+}
+"""What a SPEC may be besides a name."""
+
+
 def list_models(pattern: str) -> RenderableType:
-    """A table of the detectors whose names match a glob. Raises MaibenchError when none does."""
+    """A table of the detectors whose names match a glob; of all of them with `OTHERS` below. Raises MaibenchError when
+    none does."""
+    from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
@@ -36,7 +53,12 @@ def list_models(pattern: str) -> RenderableType:
         if card.trained_on is None and weights in ("none", "training split"):
             trained = "–"
         table.add_row(*map(escape, (name, parameters, weights, trained, reported, card.summary)))
-    return table
+    if pattern != "*":
+        return table
+    others = Table("or", "what it is", box=None, pad_edge=False)
+    for spec, what in OTHERS.items():
+        others.add_row(escape(spec), escape(what))
+    return Group(table, "", others)
 
 
 def show_card(spec: str, settings: dict[str, Any] | None = None) -> RenderableType:
@@ -87,6 +109,9 @@ def _facts(name: str) -> tuple[Card, str, str]:
     if "weights" in cls.loads and file.is_file():  # its card says all, and it is not worth loading for a list
         card = cls.bundled_card()
         return card, f"{card.parameters:,}", card.weights
+    own = getattr(cls, "card", None)
+    if own and own.parameters and not file.is_file():  # as its class says; it is not worth making a network for a list
+        return own, f"{own.parameters:,}", own.weights or "none"
     detector = build(cls, name, {})
     card = detector.card
     if file.is_file():

@@ -157,6 +157,4 @@ def test_a_file_with_a_tensor_left_out_is_refused(tmp_path):
     del tensors["threshold"]
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(MaibenchError, match="'threshold' is missing"):
-        load_detector(
-            "attribution", weights=tmp_path / "model.safetensors", classes=list(CLASSES), pooled=["rare"]
-        )
+        load_detector("attribution", weights=tmp_path / "model.safetensors", classes=list(CLASSES), pooled=["rare"])

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from maibench import Card
 from maibench.errors import MaibenchError
+from maibench.models.card import Reported
 
 
 def test_only_the_name_is_required():
@@ -55,3 +56,10 @@ def test_card_of_another_detector(tmp_path):
 def test_missing_card(tmp_path):
     with pytest.raises(MaibenchError, match="not a detector's card"):
         Card(name="mine").read(tmp_path / "mine.json")
+
+
+def test_written_over_its_class_also_what_it_says_nothing_of(tmp_path):
+    base = Card(name="x", summary="of the class", reported=Reported(accuracy=0.9, on="theirs"))
+    card = base.updated(reported=None, trained_on=("a",))
+    (tmp_path / "card.json").write_text(card.written_over(base))
+    assert base.read(tmp_path / "card.json") == card

@@ -122,7 +122,8 @@ def test_a_class_loads_its_own(saved):
 def test_a_detector_that_was_built_by_hand(make, tmp_path):
     made = make().eval()
     made.save_pretrained(tmp_path)
-    assert config_of(tmp_path) == {"detector": "bailu", "options": {"input": "rgb", "tiles": 2}}
+    options = {"input": "rgb", "tiles": 2, "crop": 256, "resize": None}
+    assert config_of(tmp_path) == {"detector": "bailu", "options": options}
     assert Detector.from_pretrained(tmp_path).card.parameters == made.parameter_count()
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from maibench import Card, Detector, register
 from maibench.errors import MaibenchError
 from maibench.models import registry
-from maibench.models.listing import list_models, show_card
+from maibench.models.listing import OTHERS, list_models, show_card
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +23,17 @@ def printed(renderable):
     return console.export_text()
 
 
+def test_every_scheme_is_listed_below_all_names_alone():
+    below = printed(list_models("*")).partition("or ")[2]
+    assert {spec.replace("(", ":").partition(":")[0] for spec in OTHERS if spec[0].islower()} == {
+        scheme for scheme in registry.SCHEMES if scheme != "https"
+    }
+    assert all(spec in below for spec in OTHERS)
+    assert "hf:" not in printed(list_models("bai*"))
+
+
 def test_list_names_parameters_and_the_authors_number():
-    lines = {line.split()[0]: line for line in printed(list_models("*")).splitlines()}
+    lines = {line.split()[0]: line for line in printed(list_models("*")).splitlines() if line}
     assert {"bailu", "mai_cnn", "mai_resnet", "metadata"} <= set(lines)
     assert "4,827,365" in lines["mai_cnn"]
     assert "21,287,425" in lines["mai_resnet"]
@@ -66,7 +75,7 @@ def test_somebody_elses_broken_detector_does_not_hide_the_others():
     class Bare(Detector):
         pass
 
-    lines = {line.split()[0]: line for line in printed(list_models("*")).splitlines()}
+    lines = {line.split()[0]: line for line in printed(list_models("*")).splitlines() if line}
     assert "4,827,365" in lines["mai_cnn"]
     assert "path" in lines["needs"]
     assert "has no card" in lines["bare"]
