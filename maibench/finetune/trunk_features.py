@@ -46,7 +46,7 @@ class TrunkFeatures:
 
     def of(self, keep: pd.Series) -> TrunkFeatures:
         """Those of the rows where `keep` is true."""
-        chosen = keep.to_numpy(dtype=bool)
+        chosen = np.array(keep, dtype=bool)  # a copy: what pandas hands out cannot be written
         return TrunkFeatures(self.rows[chosen].reset_index(drop=True), self.values[torch.from_numpy(chosen)])
 
 
