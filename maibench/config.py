@@ -75,7 +75,8 @@ class TableConfig(BaseModel):
 class RunConfig(BaseModel):
     """Everything that decides what a comparison computes.
 
-    models: SPECs or LABEL=SPECs, in the order of the table's rows. options: {label: {option: value}} for detectors.
+    models: SPECs or LABEL=SPECs, in the order of the table's rows. options: {label: {option: value}} for detectors; a
+    list of values, of an option that takes no list itself, makes a row with each (`points.option_points`).
     columns: which columns of the data mean what, where they have other names (image=img,label=is_fake).
     resamples, interval: of the confidence intervals ("analytic": Wilson's and DeLong's where every source is a single
     image). table: how the tables of the report look; figures: whether it has any; gallery: images of each kind in its

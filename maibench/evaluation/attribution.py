@@ -132,7 +132,7 @@ def _answers(
 def _ask(network: Attribution, images: Sequence[Any], perturbation: str) -> list[tuple[np.ndarray, float] | str]:
     """(probabilities, strangeness) of each image, or why there is none. In a worker, which is one core."""
     prepared: list[Prepared] = [image.result() for image in images]
-    items = [image.error or image.items[_LABEL, perturbation] for image in prepared]
+    items: list[Any] = [image.error or image.items[_LABEL, perturbation] for image in prepared]
     said: list[Any] = [str(item) for item in items]
     usable = [place for place, item in enumerate(items) if not isinstance(item, (str, Failure))]
     if usable:

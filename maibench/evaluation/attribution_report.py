@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ from maibench.evaluation.tables.cells import EMPTY, Cell, Table
 from maibench.evaluation.tables.formats import escape_markdown, markdown_table
 from maibench.files import write_text, write_whole
 from maibench.models.attribution_names import OTHER, UNKNOWN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MEANINGS = {
     "top1": "share of the images of known classes that are attributed to their class",
@@ -135,7 +139,7 @@ def _mean_of_known(draws: np.ndarray) -> np.ndarray:
     return np.divide(totals, counts, out=np.full(len(draws), np.nan), where=counts > 0)
 
 
-def _figure(confusion: pd.DataFrame, classes: Sequence[str]):  # type: ignore[no-untyped-def]
+def _figure(confusion: pd.DataFrame, classes: Sequence[str]) -> Figure:
     columns = [*classes, UNKNOWN]
     shares = confusion[columns].to_numpy(dtype=np.float64) / confusion["n"].to_numpy()[:, None]
     marks = np.full(shares.shape, "")

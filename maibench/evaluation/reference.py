@@ -2,7 +2,7 @@
 
 python -m maibench.evaluation.reference                                  # the demo
 python -m maibench.evaluation.reference --data MANIFEST --name NAME      # any other data
-python -m maibench.evaluation.reference --data MANIFEST --name NAME --models A,B,C
+python -m maibench.evaluation.reference --data MANIFEST --name FOLDER/NAME --models A,B,C
 python -m maibench.evaluation.reference --name robustness --models A,B --perturb social,codec,attack:pgd:2
 python -m maibench.evaluation.reference --ablation FOLDER --name NAME    # what 'maibench ablate' wrote
 """
@@ -52,8 +52,9 @@ def main() -> None:
 def _compare(data: str, name: str, models: str, perturb: str, kept: Path) -> None:
     with tempfile.TemporaryDirectory() as workplace:
         if Path(data).is_file():  # under the name that the table is to show, wherever it lies here
-            (Path(workplace) / name).symlink_to(Path(data).resolve().parent)
-            data = str(Path(workplace) / name / Path(data).name)
+            link = Path(workplace) / Path(name).name
+            link.symlink_to(Path(data).resolve().parent)
+            data = str(link / Path(data).name)
         flags: dict[str, Any] = {"models": models, "data": data, "perturb": perturb, "device": "cpu", "gallery": 0}
         flags["out"] = str(Path(workplace) / "run")
         run = run_comparison(make_config(None, flags, SETTINGS if models == MODELS else []))

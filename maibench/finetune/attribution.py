@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from maibench.finetune.attribution_head import (
 from maibench.finetune.export import trained_on_before
 from maibench.finetune.recipe import Head, Recipe
 from maibench.finetune.trunk_features import TrunkFeatures, read_features
-from maibench.models.attribution import Attribution
+from maibench.models.attribution import Attribution, Strangeness
 from maibench.models.attribution_names import OTHER
 from maibench.models.bailu import Bailu
 from maibench.models.device import choose_device
@@ -69,17 +69,16 @@ def train_attribution(
     if len(classes) < 2 or not (train.rows["generator"] == classes[0]).any():
         raise MaibenchError("attribution needs photographs and at least one generator in the training split")
     progress.say(_described(train, classes, pooled))
-    chosen = head.strangeness
     worth = try_the_unknown(recipe, head, train, validation, classes, pooled)
     write_whole(out / "unknown.csv", lambda file: worth.to_csv(file, float_format="%.4f"))
-    if chosen == "choose":
-        chosen = worth.loc[MEAN].astype(float).idxmax() if len(worth) else "softmax"
+    means = {way: float(worth[way][MEAN]) for way in get_args(Strangeness)} if len(worth) else {"softmax": float("nan")}
+    chosen = cast(Strangeness, max(means, key=means.__getitem__) if head.strangeness == "choose" else head.strangeness)
     whole = with_strangeness(train_head(recipe, head, train, classes, pooled), chosen)
     whole.load_state_dict(trunk, strict=False)
     calibrate(whole, validation, head.kept)
     scores = validation_scores(whole, validation)
     if len(worth):
-        scores["unknown_auroc"] = float(worth.loc[MEAN, chosen])
+        scores["unknown_auroc"] = means[chosen]
     told = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
     progress.say(f"validation: {told} (the unknown by {chosen})")
     whole.built_from = "attribution"

@@ -29,8 +29,9 @@ def choose_classes(generators: pd.Series, least: int) -> tuple[list[str], list[s
     """(classes, pooled): "real", every generator with at least `least` of the training images (a generator that is
     itself called "other" never), and "other" where there are further generators, which are the pooled ones."""
     counts = generators[generators != REAL].value_counts()
-    named = sorted(name for name, count in counts.items() if count >= least and name != OTHER)
-    pooled = sorted(set(counts.index) - set(named))
+    known = sorted(map(str, counts.index))
+    named = [name for name in known if counts[name] >= least and name != OTHER]
+    pooled = [name for name in known if name not in named]
     return [REAL, *named, *([OTHER] if pooled else [])], pooled
 
 
@@ -82,7 +83,7 @@ def calibrate(network: Attribution, validation: TrunkFeatures, kept: float) -> N
             found = minimize_scalar(
                 lambda power: float(F.cross_entropy(logits * 2.0**power, labels)), bounds=(-4, 4), method="bounded"
             )
-            for tensor in (network.head[-1].weight, network.head[-1].bias):
+            for tensor in network.head[-1].parameters():
                 tensor.mul_(2.0 ** float(found.x))
         named = known.of(known.rows["generator"].isin(network.classes) & (known.rows["generator"] != OTHER))
         if len(named.rows):
@@ -115,8 +116,7 @@ def try_the_unknown(
 
 def with_strangeness(network: Attribution, strangeness: Strangeness) -> Attribution:
     """A head of `train_head` with nothing but what one way to tell the unknown needs."""
-    hidden = 0 if len(network.head) == 1 else network.head[0].out_features
-    chosen = Attribution(network.classes, network.pooled, hidden, strangeness)
+    chosen = Attribution(network.classes, network.pooled, network.hidden, strangeness)
     tensors = network.state_dict()
     chosen.load_state_dict({name: tensors[name] for name in chosen.state_dict()})
     return chosen.eval()

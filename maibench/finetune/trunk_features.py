@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -114,9 +114,10 @@ def _parts(
         part, file = rows.iloc[start : start + PART], folder / f"{name}-{start:06d}.safetensors"
         if not file.is_file():
             for number, group in part.groupby("number"):
-                manifests[int(number)].images.expect(group["path"].tolist())  # type: ignore[call-overload]
+                manifests[cast(int, number)].images.expect(group["path"].tolist())
+            records = cast(list[dict[str, Any]], part.to_dict("records"))
             waiting: list[Future[Tensor | None]] = [
-                pool.submit(function, start + at, dict(row)) for at, row in enumerate(part.to_dict("records"))
+                pool.submit(function, start + at, row) for at, row in enumerate(records)
             ]
             found = [future.result() for future in waiting]
             none = torch.full(shape, torch.nan)

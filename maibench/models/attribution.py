@@ -46,6 +46,11 @@ class Attribution(Bailu):
     "energy" or "mahalanobis".
     """
 
+    mean: Tensor
+    scale: Tensor
+    threshold: Tensor
+    centres: Tensor
+    precision: Tensor
     card = Bailu.card.updated(
         name="attribution",
         summary="which generator made it: a head on bailu's frozen trunk",
@@ -63,7 +68,7 @@ class Attribution(Bailu):
     ) -> None:
         super().__init__(tiles=tiles)
         _check(classes, pooled, hidden, strangeness)
-        self.classes, self.pooled, self.measure = tuple(classes), tuple(pooled), strangeness
+        self.classes, self.pooled, self.hidden, self.measure = tuple(classes), tuple(pooled), hidden, strangeness
         last = nn.Linear(hidden or FEATURES, len(classes))
         self.head = nn.Sequential(nn.Linear(FEATURES, hidden), nn.ReLU(), last) if hidden else nn.Sequential(last)
         for name, shape in _buffers(len(classes), strangeness).items():
@@ -120,6 +125,33 @@ class Attribution(Bailu):
     def head_tensors(self) -> dict[str, Tensor]:
         """All tensors but the trunk's."""
         return {name: tensor for name, tensor in self.state_dict().items() if name.startswith(_HEAD)}
+
+
+class AttributionDemo(Attribution):
+    """The head bundled for the demo: the three nano autoencoders that it has in its training split."""
+
+    card = Attribution.card.updated(
+        name="attribution-demo", summary="which of three autoencoders made it: a head on bailu's frozen trunk"
+    )
+
+    def __init__(self, tiles: int = 5) -> None:
+        super().__init__((REAL, "nano-flux.1", "nano-sd1.5", "nano-sdxl"), hidden=24, tiles=tiles)
+
+
+class AttributionWild(Attribution):
+    """The head bundled for published images of seven generators; eleven others, with few images each, are "other"."""
+
+    card = Attribution.card.updated(
+        name="attribution-wild", summary="which of seven generators made it: a head on bailu's frozen trunk"
+    )
+
+    def __init__(self, tiles: int = 5) -> None:
+        named = ("dalle-mini", "ldm-text2im", "midjourney-v3", "midjourney-v7", "sd-beta-2022", "sd1.4", "sdxl")
+        pooled = (
+            "cogview2", "flux.1-other", "hidream", "kandinsky", "misc-t2i", "other", "pixart", "sana", "sd-finetune",
+            "sd1.5", "sd2.1",
+        )  # fmt: skip
+        super().__init__((REAL, *named, OTHER), pooled, hidden=24, tiles=tiles)
 
 
 def mahalanobis(features: Tensor, centres: Tensor, precision: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ BUILT_IN = {
     "moondream": "maibench.models.moondream.detector:Moondream",
     "metadata": "maibench.models.metadata:Metadata",
     "attribution": "maibench.models.attribution:Attribution",
+    "attribution-demo": "maibench.models.attribution:AttributionDemo",
+    "attribution-wild": "maibench.models.attribution:AttributionWild",
     "cnndetection": "maibench.models.baselines.cnndetection:CnnDetection",
     "npr": "maibench.models.baselines.npr:Npr",
     "ferretnet": "maibench.models.baselines.ferretnet:FerretNet",

@@ -54,7 +54,7 @@ class BiLora(HubNetwork):
         input_policy="resized to 224 x 224 (bicubic, aspect ratio not kept)",
         reported=Reported(
             accuracy=0.9341,
-            on="mean over unseen diffusion models (LSUN Bedroom), trained on LDM",
+            on="the authors' mean over generation models that were not trained on",
             source="abstract of arXiv 2404.01959",
         ),
         notes=(
