@@ -57,6 +57,7 @@ def check(
 
         options = {key.removeprefix(f"{name}."): value for key, value in map(parse_setting, set_ or [])}
         images = probes_of(data, columns) if data else None
+        device = str(options.pop("device", device))
         detector = load_detector(name, device=choose_device(device), **options)
         detector.check_ready()
         console, colours = Console(), {"ok": "green", "advice": "yellow", "failed": "red"}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from maibench.errors import MaibenchError
+from maibench.models.registry import scheme_of
 from maibench.points import combinations
 
 TABLE_COLUMNS = (
@@ -256,7 +257,8 @@ def _labels(models: object) -> set[str]:
 def _label_and_spec(model: str) -> tuple[str, str]:
     """LABEL=SPEC, or a SPEC, which may have labels of its own in parentheses."""
     label, equals, spec = (part.strip() for part in model.partition("="))
-    if not equals or "(" in label:
+    # an address may have = in it, as members in parentheses may
+    if not equals or "(" in label or scheme_of(model.strip()):
         return _default_label(model.strip()), model.strip()
     return label, spec
 

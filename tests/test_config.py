@@ -186,6 +186,10 @@ def test_labels_of_specs_with_a_scheme():
     }
     assert label_specs(list(specs.values())) == specs
     assert label_specs(["both = mean(a=bailu,mai_cnn)"]) == {"both": "mean(a=bailu,mai_cnn)"}
+    assert label_specs(["http://h:1/s?m=a", "x=http://h:1/s?m=b"]) == {
+        "h:1": "http://h:1/s?m=a",
+        "x": "http://h:1/s?m=b",
+    }
 
 
 @pytest.mark.parametrize("model", ["=bailu", "a=", " = ", "..=bailu", ".=bailu"])

@@ -13,7 +13,7 @@ import pandas as pd
 
 from maibench.evaluation.figures.drawing import save_pictures, style
 from maibench.evaluation.figures.heatmaps import Grid, draw_grids
-from maibench.evaluation.statistics.bootstrap import SourceBootstrap, percentile_interval, too_few
+from maibench.evaluation.statistics.bootstrap import MIN_SOURCES, SourceBootstrap, percentile_interval, too_few
 from maibench.evaluation.statistics.metrics import auc
 from maibench.evaluation.tables.cells import EMPTY, Cell, Table
 from maibench.evaluation.tables.formats import escape_markdown, markdown_table
@@ -57,7 +57,7 @@ def write_attribution(
     if len(confusion):
         with style():
             save_pictures(_figure(confusion, classes), folder, "confusion")
-    notes = _notes(images, pooled, data, model, has_sources)
+    notes = _notes(images, metrics, pooled, data, model, has_sources)
     write_text(folder / "table.md", "\n\n".join([*notes[:1], *_tables(metrics, confusion, classes), *notes[1:]]) + "\n")
     return metrics, confusion
 
@@ -152,7 +152,12 @@ def _figure(confusion: pd.DataFrame, classes: Sequence[str]) -> Figure:
 
 def _tables(metrics: pd.DataFrame, confusion: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     rows = [
-        [Cell(row["metric"], is_name=True), Cell(_interval(row)), Cell(f"{row['n']}"), Cell(MEANINGS[row["metric"]])]
+        [
+            Cell(row["metric"], is_name=True),
+            Cell(_interval(row)),
+            Cell(f"{row['n']}"),
+            Cell(MEANINGS[row["metric"]], is_name=True),
+        ]
         for row in metrics.to_dict("records")
     ]
     of_metrics = Table(["metric", "value [95 %]", "images", "what it is"], rows)
@@ -172,7 +177,9 @@ def _interval(row: dict) -> str:
     return f"{value:.3f}" + (f" [{lo:.3f}, {hi:.3f}]" if math.isfinite(lo) else "")
 
 
-def _notes(images: pd.DataFrame, pooled: Sequence[str], data: str, model: str, has_sources: bool) -> list[str]:
+def _notes(
+    images: pd.DataFrame, metrics: pd.DataFrame, pooled: Sequence[str], data: str, model: str, has_sources: bool
+) -> list[str]:
     failed = int((images["status"] != "ok").sum())
     splits = ", ".join(dict.fromkeys(images["split"]))
     notes = [
@@ -182,6 +189,8 @@ def _notes(images: pd.DataFrame, pooled: Sequence[str], data: str, model: str, h
     ]
     if pooled:
         notes.append(escape_markdown(f"'other' stands for {', '.join(pooled)}."))
+    if metrics["interval"].str.startswith("none").any():
+        notes.append(f"No interval with fewer than {MIN_SOURCES} sources; metrics.csv says how many there are.")
     if not has_sources:
         notes.append("The data names no sources: intervals assume that every image is its own.")
     sources = images[images["label"] == 1].groupby("generator")["source"].agg(lambda names: len(set(names)))

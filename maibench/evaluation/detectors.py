@@ -140,7 +140,8 @@ def _load(spec: str, options: dict[str, Any], device: str, engine: str) -> tuple
     detector = load_detector(spec, device=here, **options)
     if engine == "local":
         return detector, device
-    if device == "cuda" and detector.built_with.get("dtype") == "auto":
+    # what is fitted is fitted here, in float32
+    if device == "cuda" and detector.built_with.get("dtype") == "auto" and not detector.fitted:
         detector.to(torch.bfloat16)  # as it would be where it is loaded on a GPU
     return detector, device
 

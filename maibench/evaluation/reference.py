@@ -25,6 +25,8 @@ KEPT = (
     "metrics.csv", "per_generator.csv", "comparisons.csv", "thresholds.csv", "calibration.csv", "table.md",
 )  # fmt: skip
 """No figures: a repository keeps every copy of a picture, and numbers can be compared."""
+MOST_COLUMNS = 6
+"""Detectors beside one another in the README."""
 KEPT_OF_ROBUSTNESS = ("metrics.csv", "robustness.csv", "robustness_scores.csv", "transfer.csv", "table.md")
 KEPT_OF_ABLATIONS = ("ablation.csv", "summary.csv", "table.md")
 
@@ -71,13 +73,17 @@ _OF_ROBUSTNESS = ("Robustness", "Accuracy under attack", "AUC under attack")
 
 
 def excerpt(table: str) -> str:
-    """What the README has of a report's table.md: the main table and those per generator; of a report of robustness,
-    whose main table is long, what it says of that. Of any other table the whole."""
+    """What the README has of a report's table.md: the main table and those per generator, which of many detectors would
+    not fit a page; of a report of robustness, whose main table is long, what it says of that. Of any other table the
+    whole."""
     first, *parts = table.rstrip("\n").split("\n\n**")
     robust = [part for part in parts if part.startswith(_OF_ROBUSTNESS)]
     if robust:
         return "**" + "\n\n**".join(robust) + "\n"
-    return "\n\n**".join([first, *(part for part in parts if part.startswith(tuple(GENERATOR_TITLES.values())))]) + "\n"
+    generators = [part for part in parts if part.startswith(tuple(GENERATOR_TITLES.values()))]
+    if any(part.split("\n")[2].count("|") > 2 + MOST_COLUMNS for part in generators):
+        generators = []
+    return "\n\n**".join([first, *generators]) + "\n"
 
 
 def quote_table(text: str, name: str, table: str) -> str:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from maibench.errors import DetectorError, MaibenchError
+from maibench.errors import DetectorError, ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
 from maibench.models.registry import detector_class, names, scheme_of
@@ -89,6 +89,8 @@ def build(cls: type[Detector], spec: str, options: dict[str, Any]) -> Detector:
             raise MaibenchError(f"{spec} has no option '{name}'; its options: {listed} (and weights)")
     try:
         detector = cls(**options)
+    except ImageError as error:  # of a first image that it tried itself on: no fault of the request
+        raise DetectorError(f"{spec} cannot be used: {error}") from error
     except MaibenchError:
         raise
     except Exception as error:  # a plug-in's constructor, or an option of the wrong type
@@ -280,4 +282,8 @@ def _ready(detector: Detector, weights: str | Path | None, device: str, expected
 def _finish(detector: Detector, device: str) -> Detector:
     if not (detector.fitted or detector.elsewhere):
         detector.card = detector.card.updated(parameters=detector.parameter_count())
-    return detector.to(device).eval()
+    try:
+        return detector.to(device).eval()
+    except RuntimeError as error:  # a GPU's memory is full
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DetectorError(f"{detector.card.name}: cannot be put on {device} ({reason})") from error

@@ -11,6 +11,8 @@ from maibench.errors import MaibenchError
 
 PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0)
 """Inverse strengths (scikit-learn's C) that are tried."""
+LEAST = 1e-3
+"""The slope of a calibration where all held-out logits mislead."""
 FURTHEST = 8.0
 """Standard deviations: a feature that is further out than anything in training says no more than one there."""
 
@@ -80,8 +82,11 @@ def fit_logistic(inputs: NDArray[np.float64], labels: NDArray[np.int64]) -> tupl
             held_out = cross_val_predict(model(penalty), inputs, labels, cv=cut, method="decision_function")[:, None]
             platt = model(1e3).fit(held_out, labels)
             loss = log_loss(labels, platt.predict_proba(held_out), sample_weight=weight)
-            if loss < least:
+            # features that tell nothing are as often wrong as right about folds: no reason to turn them round
+            if loss < least and platt.coef_[0, 0] > 0:
                 least, chosen = loss, penalty
                 slope, offset = float(platt.coef_[0, 0]), float(platt.intercept_[0])
+        if not np.isfinite(least):
+            slope = LEAST
     fitted = model(chosen).fit(inputs, labels)
     return slope * fitted.coef_[0], slope * float(fitted.intercept_[0]) + offset

@@ -160,6 +160,8 @@ def _headers(url: str, token: str, header: str) -> dict[str, str]:
     secret = os.environ.get(token, "").strip()
     if not secret:
         raise MaibenchError(f"{url}: token names an environment variable, and '{token}' is not set")
+    if not (secret.isascii() and secret.isprintable()):  # Python's own error would show it
+        raise MaibenchError(f"{url}: what '{token}' holds cannot be sent: it has line breaks, or other than ASCII")
     return {header: f"Bearer {secret}" if header.lower() == "authorization" and " " not in secret else secret}
 
 

@@ -115,7 +115,9 @@ def test_a_folder_with_a_row_an_image_failed_ones_included(network, data_set, tm
     np.testing.assert_allclose(fine[["p_real", "p_gen-a"]].max(axis=1), fine["probability"], atol=1e-5)
     assert (fine["answer"] == fine["attributed"]).all()  # the threshold is infinite
     assert list(run.confusion["generator"]) == ["real", "gen-a", "gen-b"]
-    assert "7 images, 1 failed" in (tmp_path / "out" / "table.md").read_text()
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "7 images, 1 failed" in table
+    assert "No interval with fewer than 10 sources" in table
 
 
 def test_over_the_threshold_the_answer_is_unknown(network, data_set, tmp_path):

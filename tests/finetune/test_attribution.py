@@ -1,5 +1,6 @@
 """`maibench finetune configs/finetune/attribution.yaml`: a head on the frozen trunk, and what it takes for unknown."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from maibench.cli import app
@@ -23,6 +25,7 @@ from maibench.finetune.recipe import Head, Recipe, read_recipe
 from maibench.finetune.trunk_features import TrunkFeatures
 from maibench.models.bailu import FEATURES
 from maibench.models.loading import load_detector
+from maibench.models.weights import BUNDLED, sha256
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "finetune" / "attribution.yaml"
 RECIPE = {
@@ -165,3 +168,13 @@ def test_a_wrong_request_is_one_line(finetune, changes, reason):
     done = finetune(**changes)
     assert done.exit_code == 2
     assert reason in done.stderr.splitlines()[-1]
+
+
+def test_bundled_again_the_head_is_the_same(data, tmp_path):
+    load_detector("attribution-demo").save_pretrained(tmp_path / "folder")
+    file = bundle_head(tmp_path / "folder", "attribution-demo", [str(data)], tmp_path, "a few words")
+    before, after = (load_file(where) for where in (BUNDLED / file.name, file))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    card = json.loads(file.with_suffix(".json").read_text())
+    assert (card["sha256"], card["training_data"]) == (sha256(file), "a few words")

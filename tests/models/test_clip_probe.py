@@ -20,8 +20,10 @@ from transformers import (
 )
 
 from maibench import load_detector
+from maibench.config import RunConfig
 from maibench.errors import DetectorError, MaibenchError
 from maibench.evaluation.attacks import pixel_gradient
+from maibench.evaluation.detectors import load_detectors
 from maibench.models.clip_probe import Neighbours
 from maibench.models.loading import fingerprint
 
@@ -227,3 +229,11 @@ def test_gradients_reach_the_pixels(probe, clusters, texture, head):
 def test_is_not_saved(probe, tmp_path):
     with pytest.raises(MaibenchError, match="a probe is fitted by every comparison"):
         probe().save_pretrained(tmp_path / "out")
+
+
+def test_for_the_gpus_of_a_cluster_it_is_fitted_here(folders):
+    spec = f"clip:{folders['clip']}"
+    config = RunConfig(models=[spec], engine="ray", device="cuda", options={"clip": {"dtype": "auto"}})
+    detector = load_detectors(config, {"clip": spec})["clip"].detector
+    features = detector.fit_features(torch.stack([detector.preprocess(np.zeros((40, 40, 3), np.uint8))]))
+    assert (features.dtype, detector.head.weight.dtype) == (torch.float32, torch.float64)

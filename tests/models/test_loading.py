@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from maibench import load_detector
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
 from maibench.models.bailu import Bailu
 from maibench.models.loading import fingerprint
 from maibench.models.metadata import Metadata
@@ -58,7 +58,9 @@ def test_weights_that_are_no_path(value):
 
 
 def test_unknown_option_is_answered_with_the_list():
-    with pytest.raises(MaibenchError, match=r"bailu has no option 'tile'; its options: input, tiles, crop, resize \(and weights\)"):
+    with pytest.raises(
+        MaibenchError, match=r"bailu has no option 'tile'; its options: input, tiles, crop, resize \(and weights\)"
+    ):
         load_detector("bailu", tile=3)
     with pytest.raises(MaibenchError, match=r"metadata has no option 'spec'; its options: none \(and weights\)"):
         load_detector("metadata", **{"spec": 1})
@@ -170,6 +172,26 @@ def test_plug_in_without_a_file():
 def test_plug_in_that_fails(tmp_path, source, reason):
     (tmp_path / "mine.py").write_text(source)
     with pytest.raises(MaibenchError, match=reason):
+        load_detector(f"{tmp_path / 'mine.py'}:Mine")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (
+            "def __init__(self):\n        raise maibench.errors.ImageError('a first image')",
+            "cannot be used: a first image",
+        ),
+        (
+            "def to(self, device):\n        raise torch.OutOfMemoryError('full\\nmore')",
+            r"cannot be put on cpu \(.*full\)",
+        ),
+    ],
+)
+def test_plug_in_that_is_there_and_cannot_be_used(tmp_path, source, reason):
+    head = "import torch, maibench, maibench.errors\nclass Mine(maibench.Detector):\n    card = maibench.Card(name='mine')\n"
+    (tmp_path / "mine.py").write_text(f"{head}    {source}\n")
+    with pytest.raises(DetectorError, match=reason):
         load_detector(f"{tmp_path / 'mine.py'}:Mine")
 
 

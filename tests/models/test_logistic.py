@@ -65,3 +65,12 @@ def test_refusals():
         head(torch.zeros(1, 2))
     with pytest.raises(MaibenchError, match="mine: the training split holds one class only"):
         head.fit(np.zeros((3, 2)), np.ones(3, dtype=np.int64))
+
+
+def test_folds_that_mislead_turn_nothing_round():
+    for seed in range(6):  # a plain calibration turns every second one of these
+        random = np.random.default_rng(seed)
+        features, labels = random.normal(size=(24, 150)), np.arange(24) % 2
+        features[:, 0] += 0.3 * labels
+        weights, intercept = fit_logistic(features, labels)
+        assert ((features @ weights + intercept > 0) == labels).mean() > 0.9

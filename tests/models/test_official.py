@@ -1,6 +1,7 @@
 """Published weights of any usual form are read, and nothing in them is run."""
 
 import argparse
+import contextlib
 import os
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_what_is_no_checkpoint(tmp_path, data):
     (tmp_path / "a.pth").write_bytes(data)
     with pytest.raises(MaibenchError, match=r"a\.pth: "):
         read_official(tmp_path / "a.pth")
+
+
+def test_damaged(tmp_path):
+    torch.save(TENSORS, tmp_path / "whole.pth", _use_new_zipfile_serialization=False)
+    whole = (tmp_path / "whole.pth").read_bytes()
+    for at in range(0, len(whole), 16):  # some of it is numbers, which may be any
+        (tmp_path / "a.pth").write_bytes(whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :])
+        with contextlib.suppress(MaibenchError):
+            read_official(tmp_path / "a.pth")
 
 
 def test_cut_short(tmp_path):

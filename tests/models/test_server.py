@@ -201,6 +201,14 @@ def test_the_secret_is_sent_and_kept_nowhere(serve, monkeypatch, tmp_path, data_
     assert kept and not any(b"s3cr3t" in data for data in kept)
 
 
+@pytest.mark.parametrize("secret", ["s3cr3t\nX-Other: s3cr3t", "s3cr3t…"])
+def test_a_secret_that_cannot_be_sent_is_not_shown(monkeypatch, secret):
+    monkeypatch.setenv("MY_TOKEN", secret)
+    with pytest.raises(MaibenchError, match="what 'MY_TOKEN' holds cannot be sent") as raised:
+        load_detector("http://127.0.0.1:1/x", token="MY_TOKEN")
+    assert "s3cr3t" not in str(raised.value)
+
+
 def test_a_header_of_its_own(serve, monkeypatch):
     monkeypatch.setenv("MY_TOKEN", "s3cr3t")
     server = serve(lambda body, number: {"logit": 0})

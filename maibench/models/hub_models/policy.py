@@ -26,6 +26,8 @@ def policy_facts(processor: Any, read: Callable[[NDArray[np.uint8]], Tensor] | N
     facts: dict[str, Any] = {"input_policy": _policy(processor), "mean": None, "std": None}
     if getattr(processor, "do_normalize", False):
         facts |= {name: _triple(getattr(processor, f"image_{name}", None)) for name in ("mean", "std")}
+    if timm := getattr(processor, "data_config", None):
+        facts |= {name: _triple(timm.get(name)) for name in ("mean", "std")}
     sizes = {tuple(read(np.zeros((*size, 3), np.uint8)).shape[1:]) for size in PROBES} if read else set()
     is_square = len(sizes) == 1 and len(set(next(iter(sizes)))) == 1
     return facts | {"input_size": next(iter(sizes))[0] if is_square else None}
@@ -37,16 +39,11 @@ def process(processor: Any, image: NDArray[np.uint8], **inputs: Any) -> dict[str
         what = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
         raise ImageError(f"expected uint8 height x width x 3, got {what}")
     picture = Image.fromarray(image)
+    # the layout is said: an image of 1 or 3 rows is taken for one with its colours first; timm's looks at pictures alone
+    layout = {} if hasattr(processor, "data_config") else {"input_data_format": "channels_last"}
     try:
-        # the layout is said: an image of 1 or 3 rows is taken for one with its colours first
-        return dict(
-            processor(
-                images=[[picture]] if "text" in inputs else picture,
-                input_data_format="channels_last",
-                return_tensors="pt",
-                **inputs,
-            )
-        )
+        images = [[picture]] if "text" in inputs else picture
+        return dict(processor(images=images, return_tensors="pt", **layout, **inputs))
     except Exception as error:  # every processor has its own ways to refuse a shape
         height, width = image.shape[:2]
         raise ImageError(f"{width} x {height} pixels: the model's own processor fails ({brief(error)})") from error
@@ -61,6 +58,12 @@ def _policy(processor: Any) -> str:
     if getattr(processor, "do_center_crop", False):
         crop = _size(processor, "crop_size")
         steps.append(f"centre crop of {crop.get('width', '?')} x {crop.get('height', '?')}")
+    if timm := getattr(processor, "data_config", None):
+        _, height, width = timm["input_size"]
+        steps.append(
+            f"resized ({timm['interpolation']}), then a crop of {width} x {height} (crop_pct {timm['crop_pct']:g}, "
+            f"{timm['crop_mode']})"
+        )
     if getattr(processor, "do_image_splitting", False) or getattr(processor, "do_pan_and_scan", False):
         steps.append("large images also in tiles")
     name = type(processor).__name__

@@ -265,6 +265,10 @@ class TestCommand:
         assert done.exit_code == 1
         assert "failed  answers         logits have shape" in done.stdout
 
+    def test_the_device_may_be_a_setting(self):
+        done = CliRunner().invoke(app, ["check", "bailu", "--set", "device=nowhere"])
+        assert (done.exit_code, "unknown device 'nowhere'" in done.stderr) == (2, True)
+
     def test_wrong_request(self):
         done = CliRunner().invoke(app, ["check", "bailo"])
         assert done.exit_code == 2

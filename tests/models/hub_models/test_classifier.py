@@ -157,3 +157,27 @@ def test_wrong_options_are_a_wrong_request(folder):
         with pytest.raises(MaibenchError, match=message) as error:
             load_detector(f"hf:{folder}", **options)
         assert not isinstance(error.value, DetectorError)
+
+
+def test_a_network_of_timm_is_read_as_timm_reads_it(tmp_path):
+    timm = pytest.importorskip("timm")
+    from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+
+    network = TimmWrapperForImageClassification(TimmWrapperConfig(architecture="test_resnet", num_labels=2))
+    network.save_pretrained(tmp_path)
+    facts = {
+        "input_size": [3, 64, 64],
+        "mean": [0.4] * 3,
+        "std": [0.2] * 3,
+        "interpolation": "bicubic",
+        "crop_pct": 0.9,
+    }
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"pretrained_cfg": facts, "num_classes": 2, "label_names": ["real", "fake"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    detector = load_detector(f"hf:{tmp_path}")
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(facts))
+    torch.testing.assert_close(detector.preprocess(image), transform(Image.fromarray(image)))
+    assert detector.card.input_policy.startswith("resized (bicubic), then a crop of 64 x 64 (crop_pct 0.9, center)")
+    assert (detector.card.mean, detector.card.input_size) == ((0.4, 0.4, 0.4), 64)

@@ -30,6 +30,8 @@ from maibench.models.hub_models.labels import meaning, read_labels
         (["dalle", "real", "sd"], [0, 2]),
         (["synthetic", "natural", "painting"], [0]),
         (["machine", "authentic"], [0]),
+        (["ADM", "BigGAN", "glide", "Midjourney", "nature", "VQDM", "wukong"], [0, 1, 2, 3, 5, 6]),
+        (["Midjourney", "Flux", "SDXL", "Real"], [0, 1, 2]),
     ],
 )
 def test_the_names_of_published_detectors_tell(labels, synthetic):
