@@ -189,8 +189,8 @@ def test_plug_in_that_fails(tmp_path, source, reason):
     ],
 )
 def test_plug_in_that_is_there_and_cannot_be_used(tmp_path, source, reason):
-    head = "import torch, maibench, maibench.errors\nclass Mine(maibench.Detector):\n    card = maibench.Card(name='mine')\n"
-    (tmp_path / "mine.py").write_text(f"{head}    {source}\n")
+    head = "import torch, maibench, maibench.errors\nclass Mine(maibench.Detector):\n"
+    (tmp_path / "mine.py").write_text(f"{head}    card = maibench.Card(name='mine')\n    {source}\n")
     with pytest.raises(DetectorError, match=reason):
         load_detector(f"{tmp_path / 'mine.py'}:Mine")
 

@@ -63,6 +63,7 @@ def test_what_is_no_checkpoint(tmp_path, data):
         read_official(tmp_path / "a.pth")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged(tmp_path):
     torch.save(TENSORS, tmp_path / "whole.pth", _use_new_zipfile_serialization=False)
     whole = (tmp_path / "whole.pth").read_bytes()

@@ -39,7 +39,7 @@ def process(processor: Any, image: NDArray[np.uint8], **inputs: Any) -> dict[str
         what = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
         raise ImageError(f"expected uint8 height x width x 3, got {what}")
     picture = Image.fromarray(image)
-    # the layout is said: an image of 1 or 3 rows is taken for one with its colours first; timm's looks at pictures alone
+    # the layout is said: an image of 1 or 3 rows is taken for one with its colours first; timm's takes pictures alone
     layout = {} if hasattr(processor, "data_config") else {"input_data_format": "channels_last"}
     try:
         images = [[picture]] if "text" in inputs else picture
