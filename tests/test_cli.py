@@ -90,7 +90,10 @@ def test_from_a_shell_a_wrong_request_is_one_line(images, here):
     command = [sys.executable, "-m", "maibench", "compare", "--models", "bailo", "--data", str(images)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "maibench: unknown detector 'bailo': did you mean 'bailu' or 'bilora'? 'maibench models' lists all\n"
+    assert (
+        done.stderr
+        == "maibench: unknown detector 'bailo': did you mean 'bailu' or 'bilora'? 'maibench models' lists all\n"
+    )
     assert list(here.iterdir()) == []
 
 

@@ -70,10 +70,12 @@ def run_comparison(
     entries = []
     for label, row in rows.items():
         code = fingerprint(row.detector)
-        key = _key(code, row, backends[label], plan, config, again)
+        kept = _kept(label, row, {} if fresh else before)
+        key = kept.get("key") or _key(code, row, backends[label], plan, config, again)
         store = open_store(folder, predictions, label, key)
         backend, sweep = backends[label], (row.of, row.point)
-        entries.append(Entry(label, row.detector, store, row.spec, code, row.device, backend, row.failure, *sweep))
+        device, failure = row.device, row.failure
+        entries.append(Entry(label, row.detector, store, row.spec, code, device, backend, failure, *sweep, kept))
     _say_what_changed(entries, before, fresh, progress)
     record = _record(config, command, manifest, entries)
     record |= {"again": again, "started": before.get("started") or round(started)}
@@ -133,7 +135,8 @@ def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
     for entry in entries:
         entry.store.sweep()
         if entry.failure:
-            progress.say(f"{entry.label}: {entry.failure}")
+            kept = "; what was scored of it before is kept" if entry.kept else ""
+            progress.say(f"{entry.label}: {entry.failure}{kept}")
 
 
 def _draw_gallery(
@@ -220,7 +223,15 @@ def _released(manifest: Manifest) -> dict[str, str]:
     return {str(generator): date.strip()[:10] for generator, date in dates.items() if date.strip()}
 
 
+def _kept(label: str, row: Requested, before: dict[str, Any]) -> dict[str, Any]:
+    """What run.json says of a detector that was scored and cannot be used now, as a server that is gone."""
+    scored = [told for told in before.get("detectors", []) if told["label"] == label and not told.get("failure")]
+    return scored[0] if row.failure and scored else {}
+
+
 def _describe(entry: Entry) -> dict[str, Any]:
+    if entry.kept:
+        return entry.kept
     detector = entry.detector
     return {
         "label": entry.label,
@@ -262,6 +273,7 @@ def _fit(
 
 def _score(entries: list[Entry], plan: Plan, config: RunConfig, progress: Progress) -> int:
     """Score what is missing; returns how many batches were computed, summed over detectors."""
+    entries = [entry for entry in entries if not entry.kept]
     before = _count(entries)
     with progress.running(plan.images):
         if config.engine == "ray":

@@ -124,6 +124,8 @@ def _check_ready(label: str, detector: Detector) -> None:
         detector.check_ready()
     except MaibenchError as error:
         raise type(error)(f"{label}: {error}") from error
+    except Exception as error:  # a plug-in's own
+        raise DetectorError(f"{label}: check_ready raised {type(error).__name__}: {error}") from error
 
 
 def _taken(label: str, detector: Detector, options: dict[str, Any], device: str, engine: str) -> tuple[Detector, str]:

@@ -28,7 +28,8 @@ class Entry:
     """One row of the comparison: a detector under its label, and where its predictions go. spec: what was asked for;
     code: the detector's fingerprint as it was loaded; device: what it is scored on; backend: what computes it;
     failure: why it cannot score at all (its rows then say so). of, point: of a sweep, what its points are of, and the
-    options that make it this one."""
+    options that make it this one. kept: what run.json says of it, where it cannot be used now and what an earlier call
+    has scored stays."""
 
     label: str
     detector: Detector
@@ -40,6 +41,7 @@ class Entry:
     failure: str = ""
     of: str = ""
     point: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -158,9 +158,7 @@ class Bailu(Detector):
         self.stage1 = ConvNorm(24, 32, stride=2)
         self.stage2 = nn.Sequential(ConvNorm(32, 56, stride=2), nn.ReLU(inplace=True), Residual(56))
         self.stage3 = nn.Sequential(ConvNorm(56, 112, stride=2), nn.ReLU(inplace=True), Residual(112))
-        self.head = nn.Sequential(
-            nn.Linear(FEATURES, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1)
-        )
+        self.head = nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(64, 1))
         self.to(memory_format=torch.channels_last)
 
     def facts(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from maibench.errors import DetectorError, ImageError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
 from maibench.models.registry import detector_class, names, scheme_of
-from maibench.models.typed_code import typed_code
+from maibench.models.source import code_of
 from maibench.models.weights import BUNDLED, load_weights, sha256
 
 
@@ -21,9 +21,8 @@ def load_detector(spec: str, /, *, device: str = "cpu", weights: str | Path | No
     """Build a detector, load its weights, and set it to evaluation mode.
 
     spec: a name that `maibench models` lists, one of its schemes (hf:OWNER/NAME, mean(bailu,mai_cnn), ...), a folder
-    that finetuning wrote, or FILE.py:Class. weights: another
-    safetensors file instead of the bundled one (moondream: a folder or a repository). options: the detector's own
-    (`maibench show NAME` lists them).
+    that finetuning wrote, or FILE.py:Class. weights: another safetensors file instead of the bundled one (moondream: a
+    folder or a repository). options: the detector's own (`maibench show NAME` lists them).
 
     Raises MaibenchError for an unknown name, an unknown option, and weights that are missing or do not fit;
     DetectorError for a detector that is there and cannot be used.
@@ -145,22 +144,11 @@ def fingerprint(detector: Detector) -> str:
     for cls in type(detector).__mro__:
         if cls is Detector:
             break
-        digest.update(_code(cls))
+        digest.update(code_of(cls))
     plain = {name: value for name, value in vars(detector).items() if isinstance(value, (int, float, str, tuple))}
     state = {name: value for name, value in plain.items() if name != "built_from"}  # where a file lies does not matter
     digest.update(repr([sorted(detector.built_with.items()), sorted(state.items())]).encode())
     return digest.hexdigest()[:16]
-
-
-def _code(cls: type[Detector]) -> bytes:
-    """The source of a class's module; of all modules beside it where it has a folder of its own in the package."""
-    module = inspect.getmodule(cls)
-    try:
-        if module is not None and (module.__package__ or "").startswith("maibench.models."):
-            return b"".join(file.read_bytes() for file in sorted(Path(str(module.__file__)).parent.glob("*.py")))
-        return inspect.getsource(module or cls).encode()
-    except (OSError, TypeError):  # typed into a notebook
-        return typed_code(cls)
 
 
 def _places(cls: type[Detector], weights: str | Path | None, device: str) -> dict[str, Any]:
@@ -235,7 +223,7 @@ def _class_from_file(spec: str) -> type[Detector]:
         sys.modules[module_spec.name] = module  # inspect.getsource looks the module up by its name
         module_spec.loader.exec_module(module)
     except Exception as error:  # the user's code: whatever it raises, the request cannot be served
-        raise MaibenchError(f"{file}: importing it failed: {type(error).__name__}: {error}") from error
+        raise DetectorError(f"{file}: importing it failed: {type(error).__name__}: {error}") from error
     cls = getattr(module, name, None)
     if not (inspect.isclass(cls) and issubclass(cls, Detector)):
         raise MaibenchError(f"{file}: '{name}' is not a class derived from maibench.Detector")

@@ -8,7 +8,7 @@ import importlib.metadata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from maibench.errors import MaibenchError
+from maibench.errors import DetectorError, MaibenchError
 
 if TYPE_CHECKING:
     from maibench.models.base import Detector
@@ -114,7 +114,7 @@ def _load(point: importlib.metadata.EntryPoint) -> type[Detector]:
         if not (isinstance(found, type) and issubclass(found, Detector)):
             raise TypeError("it is not a class derived from maibench.Detector")
     except Exception as error:  # somebody else's import: whatever it raises, the request cannot be served
-        raise MaibenchError(f"the plug-in '{point.value}' for '{point.name}' does not load: {error}") from error
+        raise DetectorError(f"the plug-in '{point.value}' for '{point.name}' does not load: {error}") from error
     return found
 
 

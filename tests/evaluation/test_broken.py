@@ -6,7 +6,7 @@ from maibench.config import make_config
 from maibench.errors import MaibenchError
 from maibench.evaluation.compare import run_comparison
 
-PLUGIN = '''
+PLUGIN = """
 import maibench, torch
 
 class Bad(maibench.Detector):
@@ -20,7 +20,7 @@ class Probability(maibench.Detector):
         return torch.tensor(float(image.mean()) / 255)
     def forward(self, batch):
         return batch
-'''
+"""
 
 
 @pytest.fixture
@@ -48,6 +48,22 @@ def test_where_none_can_be_used_nothing_is_written(greys, plugin, tmp_path):
     with pytest.raises(MaibenchError, match=r"Bad: .*cannot be built: RuntimeError: no licence server"):
         compare([f"{plugin}:Bad"], greys([(10, 0), (200, 1)]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_scored_stays_where_the_detector_is_gone(greys, dummies, tmp_path):
+    data, gone = greys([(10, 0), (200, 1)] * 3), tmp_path / "gone.py"
+    gone.write_text("from tests.dummy_detectors import Brightness as Gone")
+    models = [f"{gone}:Gone", f"{dummies}:Brightness"]
+    first = compare(models, data, tmp_path / "out")
+    working = gone.read_text()
+    gone.write_text("import no_such_module")
+    for _ in range(2):
+        again = compare(models, data, tmp_path / "out")
+        assert (again.clean, again.scored) == (False, 0)
+        assert again.metrics["accuracy"].equals(first.metrics["accuracy"])
+    gone.write_text(working)
+    back = compare(models, data, tmp_path / "out")
+    assert (back.clean, back.scored) == (True, 0)
 
 
 def test_what_looks_like_probabilities_is_told_and_not_clean(greys, plugin, tmp_path):

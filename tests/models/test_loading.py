@@ -11,6 +11,8 @@ from maibench.errors import DetectorError, MaibenchError
 from maibench.models.bailu import Bailu
 from maibench.models.loading import fingerprint
 from maibench.models.metadata import Metadata
+from maibench.models.registry import detector_class
+from maibench.models.source import code_of
 from maibench.models.weights import save_weights, sha256
 
 DUMMIES = Path(__file__).parents[1] / "dummy_detectors.py"
@@ -245,3 +247,10 @@ def test_fingerprint_of_files_that_are_called_alike(plug_in):
     second = load_detector(two)
     assert fingerprint(first) != fingerprint(second)
     assert fingerprint(first) == fingerprint(load_detector(one))
+
+
+def test_the_code_of_a_detector_is_what_it_uses_of_the_package():
+    spectrum, npr, bailu = (code_of(detector_class(name)).decode() for name in ("spectrum", "npr", "bailu"))
+    assert "class CalibratedLogistic" in spectrum  # another file
+    assert "class Npr" in npr and "class CutResNet" in npr and "class FerretNet" not in npr
+    assert "def cut_tiles" in bailu and "class Detector(" not in bailu

@@ -14,7 +14,7 @@ from maibench.errors import DetectorError, MaibenchError
 SYNTHETIC = frozenset([
     "ai", "aiart", "aigc", "aigen", "aigenerated", "artificial", "dall", "dalle", "deepfake", "diffusion", "fake",
     "gan", "genai", "machine", "midjourney", "sd", "sdxl", "stylegan", "synth", "synthetic",
-    # generators of the field's data sets: among classes that are understood, what is not counts as real
+    # generators of the field's data sets
     "adm", "biggan", "cyclegan", "firefly", "flux", "glide", "ideogram", "kandinsky", "ldm", "pixart", "progan", "vqdm",
     "wukong",
 ])
@@ -57,8 +57,7 @@ def read_labels(names: Mapping[int, str], synthetic: object = None) -> Sides:
     """Tell the classes apart. names: {index: name}, `id2label` of the configuration.
 
     synthetic: the classes that mean synthetic, by name or index, one or a list; "none" for a single logit that means
-    real; None: told from the names, of which both sides need one at least and most have to be understood; what is not
-    understood then counts as real.
+    real; None: told from the names, of which each has to be understood, and one at least be on either side.
 
     Raises DetectorError where names do not tell; MaibenchError for a class that there is not.
     """
@@ -88,10 +87,10 @@ def _words(name: str) -> list[str]:
 def _told(names: Mapping[int, str]) -> list[int]:
     meanings = {index: meaning(name) for index, name in names.items()}
     chosen = [index for index, side in meanings.items() if side == "synthetic"]
-    unknown = sum(not side for side in meanings.values())
+    unknown = not all(meanings.values())
     if len(names) == 1 and not unknown:
         return chosen
-    if not chosen or len(chosen) + unknown == len(names) or unknown > len(names) - unknown:
+    if not chosen or unknown or len(chosen) == len(names):
         raise DetectorError(
             f"which of its classes mean synthetic cannot be told from their names ({_listed(names, names)}): "
             "say it with --set LABEL.synthetic=NAME_OR_INDEX, or [ONE,ANOTHER]"
