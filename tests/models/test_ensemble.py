@@ -185,9 +185,9 @@ def test_stack_features_are_the_members_logits(grey):
 def test_what_has_been_seen(grey):
     generators = {"train": {"t"}, "validation": {"v"}}
     known = grey("stack", "Brightness", "Brightness").replace("Brightness=", "other=", 1)
-    assert load_detector(known).seen(generators) == ["gen-a", "v"]
-    assert load_detector(grey("stack", "Brightness", "Slow")).seen(generators) is None
-    assert load_detector("mean(metadata,again=metadata)").seen(generators) == ["t"]
+    assert load_detector(known).generators_seen(generators) == ["gen-a", "v"]
+    assert load_detector(grey("stack", "Brightness", "Slow")).generators_seen(generators) is None
+    assert load_detector("mean(metadata,again=metadata)").generators_seen(generators) == ["t"]
 
 
 def test_members_that_are_fitted_make_the_mean_one():
