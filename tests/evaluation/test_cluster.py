@@ -194,6 +194,7 @@ def without_timing(file: Path) -> list[list[str]]:
     return [row[:timing] + row[timing + 1 :] for row in rows]
 
 
+@pytest.mark.slow
 def test_the_driver_is_killed_and_while_the_same_command_goes_on_a_machine_is_lost(
     cluster: Cluster, asked: Request, alone: Request
 ):
