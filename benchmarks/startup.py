@@ -112,7 +112,8 @@ def _first_image(models: str) -> Ratio:
     median = statistics.median(facts["seconds"] for facts in found[1:])
     stages = ", ".join(f"{name} {taken:.2f}" for name, taken in best.items() if name not in ("seconds", "images"))
     detail = f"{median:.2f} s to the first {best['images']} images; in the best, {best['seconds']:.2f} s: {stages}"
-    return Ratio(f"first scored images of {models}: {FIRST_SECONDS:g} s, to what they take", FIRST_SECONDS / median, 1, detail)
+    name = f"first scored images of {models}: {FIRST_SECONDS:g} s, to what they take"
+    return Ratio(name, FIRST_SECONDS / median, 1, detail)
 
 
 def _packages() -> str:

@@ -282,12 +282,14 @@ def _updated(values: Any, changes: dict[str, Any]) -> Any:
 def _default_label(spec: str) -> str:
     """FILE.py:Class -> Class; hf:OWNER/NAME@REV -> NAME; http://HOST:PORT/PATH -> HOST:PORT; a folder or file -> its
     last part; anything else as it is."""
+    if spec.endswith(")"):
+        return spec
     file, colon, name = spec.partition(":")
     if colon and file.endswith(".py"):
         return name
     if file in ("http", "https"):
         return name.strip("/").partition("/")[0]
-    if colon and not spec.endswith(")"):
+    if colon:
         path, _, _ = name.partition("@")
         last = os.path.basename(path.rstrip("/")) or path
         return os.path.splitext(last)[0] if file == "scores" else last

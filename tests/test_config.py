@@ -182,7 +182,7 @@ def test_labels_of_specs_with_a_scheme():
         "theirs": "scores:made/theirs.csv",
         "host:8000": "https://host:8000/score",
         "mean(a=bailu,mai_cnn)": "mean(a=bailu,mai_cnn)",
-        "stack(hf:x/y,bailu)": "stack(hf:x/y,bailu)",
+        "stack(hf:x/y,./mine.py:Mine)": "stack(hf:x/y,./mine.py:Mine)",
     }
     assert label_specs(list(specs.values())) == specs
     assert label_specs(["both = mean(a=bailu,mai_cnn)"]) == {"both": "mean(a=bailu,mai_cnn)"}

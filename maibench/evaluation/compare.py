@@ -136,7 +136,7 @@ def _tidy(folder: Path, entries: list[Entry], progress: Progress) -> None:
         entry.store.sweep()
         if entry.failure:
             kept = "; what was scored of it before is kept" if entry.kept else ""
-            progress.say(f"{entry.label}: {entry.failure}{kept}")
+            progress.say(f"{entry.label}: {entry.failure.removeprefix(f'{entry.label}: ')}{kept}")
 
 
 def _draw_gallery(

@@ -36,12 +36,21 @@ def list_models(pattern: str) -> RenderableType:
     none does."""
     from rich.console import Group
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     matching = fnmatch.filter(names(), pattern)
     if not matching:
         raise MaibenchError(f"no detector matches '{pattern}': there are {', '.join(names())}")
-    table = Table("name", "parameters", "weights", "trained on", "reported", "what it is", box=None, pad_edge=False)
+    table = Table(
+        Column("name", no_wrap=True),
+        "parameters",
+        "weights",
+        "trained on",
+        "reported",
+        "what it is",
+        box=None,
+        pad_edge=False,
+    )
     for name in matching:
         try:
             card, parameters, weights = _in_short(name)
@@ -55,7 +64,7 @@ def list_models(pattern: str) -> RenderableType:
         table.add_row(*map(escape, (name, parameters, weights, trained, reported, card.summary)))
     if pattern != "*":
         return table
-    others = Table("or", "what it is", box=None, pad_edge=False)
+    others = Table(Column("or", no_wrap=True), "what it is", box=None, pad_edge=False)
     for spec, what in OTHERS.items():
         others.add_row(escape(spec), escape(what))
     return Group(table, "", others)

@@ -171,7 +171,8 @@ def _bundled(cls: type[Detector], name: str, options: dict[str, Any], device: st
     file = BUNDLED / f"{name}.safetensors"
     if not file.is_file():
         raise MaibenchError(
-            f"'{name}' has no bundled weights; finetune it, then name the folder, or give --set {name}.weights=FILE"
+            f"'{name}' has no bundled weights; finetune it, then name the folder, or give --set {name}.weights=FILE "
+            f"('maibench show {name}' says where its authors' are)"
         )
     detector = build(cls, name, _without_loads(cls, options))
     detector.card = detector.card.read(file.with_suffix(".json"))

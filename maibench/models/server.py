@@ -121,7 +121,7 @@ class Server(Detector):
         try:
             answer = attempt(self.url, lambda: self._post(data, kind), what="asked")
         except MaibenchError as error:
-            raise ImageError(str(error)) from error
+            raise ImageError(f"{error} with --fresh") from error  # a failed row is a row: it is not asked for again
         return _parsed(self.url, answer)
 
     def _post(self, data: bytes, kind: str) -> bytes:

@@ -93,7 +93,7 @@ def _told(names: Mapping[int, str]) -> list[int]:
     if not chosen or unknown or len(chosen) == len(names):
         raise DetectorError(
             f"which of its classes mean synthetic cannot be told from their names ({_listed(names, names)}): "
-            "say it with --set LABEL.synthetic=NAME_OR_INDEX, or [ONE,ANOTHER]"
+            "say it with --set ROW.synthetic=CLASS, by name or index, or [ONE,ANOTHER]"
             + ("; none where its logit means real" if len(names) == 1 else "")
         )
     return chosen

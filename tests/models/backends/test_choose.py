@@ -153,7 +153,8 @@ def test_batches_of_other_numbers_than_float32(images):
 
 def test_bundled_detectors_that_have_torch_alone():
     takes = {name: backends.takes_backends(detector_class(name)) for name in names()}
-    assert {name for name, answer in takes.items() if not answer} == {"aeroblade", "bilora", "metadata", "moondream", "spectrum"}
+    alone = {"aeroblade", "bilora", "metadata", "moondream", "spectrum"}
+    assert {name for name, answer in takes.items() if not answer} == alone
     detector = load_detector("metadata")
     with pytest.raises(MaibenchError, match="it has torch alone"):
         use_backend(detector, "torch-bf16", [torch.zeros(17)])

@@ -55,7 +55,7 @@ def test_the_names_of_published_detectors_tell(labels, synthetic):
     ],
 )
 def test_names_that_do_not_tell_are_asked_for(labels):
-    with pytest.raises(DetectorError, match=r"--set LABEL\.synthetic=NAME_OR_INDEX") as error:
+    with pytest.raises(DetectorError, match=r"--set ROW\.synthetic=CLASS") as error:
         read_labels(dict(enumerate(labels)))
     assert all(f"{index} '{label}'" in str(error.value) for index, label in enumerate(labels))
 
