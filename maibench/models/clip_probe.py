@@ -16,8 +16,9 @@ from maibench.errors import DetectorError, MaibenchError
 from maibench.models.base import Detector
 from maibench.models.card import Card
 from maibench.models.hub_models.files import find_files
-from maibench.models.hub_models.loading import brief, find_dtype, load_image_processor, load_network
+from maibench.models.hub_models.loading import find_dtype, load_image_processor, load_network
 from maibench.models.hub_models.policy import policy_facts, process
+from maibench.models.hub_models.quiet import brief
 from maibench.models.pixels import centre_crop, normalise, normalise_tensor, pad_to, tensor_crop
 
 DEFAULT_C = 0.1

@@ -5,7 +5,6 @@ After MAI's own (athen-lab/mai, moondream/siglip.py: SigLIP's image features, ne
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from maibench.datasets.image import Pixels, decode
 from maibench.datasets.manifest import SPLITS, Manifest
 from maibench.errors import ImageError, MaibenchError
 from maibench.evaluation.audit.look_alikes import MOST, Pairs
+from maibench.models.hub_models.quiet import brief, quietly
 
 if TYPE_CHECKING:
     import torch
@@ -143,7 +143,7 @@ def _timm(name: str, device: str) -> Embedder:
     try:
         model = timm.create_model(name, pretrained=True, num_classes=0).eval().to(device)
     except Exception as error:  # an unknown name, no network, weights that do not fit: timm has no error of its own
-        raise MaibenchError(f"timm: {name} cannot be loaded with its weights ({_brief(error)})") from error
+        raise MaibenchError(f"timm: {name} cannot be loaded with its weights ({brief(error)})") from error
     transform: Any = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     return Embedder(lambda pixels: transform(Image.fromarray(pixels)), model, device)
 
@@ -154,14 +154,14 @@ def _transformers(folder: Path, device: str) -> Embedder:
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
     try:
-        with _quiet(transformers):
+        with quietly():
             # "pil": what the models were trained with, and the same with and without torchvision
             processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
             model, info = transformers.AutoModel.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
             )
     except Exception as error:  # whatever a wrong folder makes of transformers
-        raise MaibenchError(f"{folder}: cannot be loaded as a vision model ({_brief(error)})") from error
+        raise MaibenchError(f"{folder}: cannot be loaded as a vision model ({brief(error)})") from error
     if wrong := [str(key) for name in ("missing_keys", "mismatched_keys") for key in info.get(name, ())]:
         raise MaibenchError(f"{folder}: weights do not fit the configuration ({wrong[0]}, {len(wrong)} in all)")
     look = getattr(model, "get_image_features", model)
@@ -180,27 +180,8 @@ def _transformers(folder: Path, device: str) -> Embedder:
     return Embedder(preprocess, features, device)
 
 
-@contextlib.contextmanager
-def _quiet(transformers: Any) -> Any:
-    """Neither bars nor notices while a model is loaded: what they warn of is an error here."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
 def _config(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise MaibenchError(f"{folder}: holds no model: its config.json cannot be read ({_brief(error)})") from error
-
-
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise MaibenchError(f"{folder}: holds no model: its config.json cannot be read ({brief(error)})") from error

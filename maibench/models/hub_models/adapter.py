@@ -10,7 +10,7 @@ import torch
 
 from maibench.errors import DetectorError
 from maibench.models.hub_models.files import HubFiles
-from maibench.models.hub_models.loading import brief, quietly
+from maibench.models.hub_models.quiet import brief, quietly
 from maibench.models.weights import sha256
 
 FILES = ("adapter_model.safetensors", "adapter_config.json")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from maibench.errors import DetectorError, MaibenchError
 from maibench.models.hub_models.files import HubFiles
+from maibench.models.hub_models.quiet import brief, quietly
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -66,27 +65,6 @@ def find_dtype(name: str, device: str) -> torch.dtype:
     if name not in DTYPES:
         raise MaibenchError(f"dtype '{name}': there are auto, {', '.join(DTYPES)}")
     return DTYPES[name]
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Neither bars nor notices of transformers: what they warn of is an error here."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def brief(error: BaseException) -> str:
-    """An error's type and the beginning of what it says, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _processor(auto: Any, files: HubFiles, **options: Any) -> Any:

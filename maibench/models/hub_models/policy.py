@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from maibench.errors import ImageError
-from maibench.models.hub_models.loading import brief
+from maibench.models.hub_models.quiet import brief
 
 PROBES = ((60, 90), (700, 400))
 """Heights and widths that a processor is tried on: where both come out alike, every image does."""

@@ -15,10 +15,11 @@ from torch import Tensor
 from maibench.errors import DetectorError, ImageError, MaibenchError
 from maibench.models.card import Card
 from maibench.models.hub_models.answers import answer_loss, find_tokens, log_odds
-from maibench.models.hub_models.loading import brief, load_processor, quietly
+from maibench.models.hub_models.loading import load_processor
 from maibench.models.hub_models.network import HubNetwork
 from maibench.models.hub_models.padding import TOKENS, pad_together, positions
 from maibench.models.hub_models.policy import policy_facts, process
+from maibench.models.hub_models.quiet import brief, quietly
 from maibench.models.moondream.config import QUESTION
 
 Words = str | Sequence[str] | Sequence[int]
