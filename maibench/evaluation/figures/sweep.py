@@ -40,6 +40,7 @@ def plot_sweep(rows: pd.DataFrame, title: str, folder: Path) -> list[Path]:
                     ends = [places[own[-1]] - 0.4, places[own[0]] + 0.4]
                     axes.plot([values[own[0]]] * 2, ends, color=GREY, linewidth=0.6, linestyle=":")
             axes.set_xlabel(name)
+            axes.locator_params(axis="x", nbins=5)
             axes.grid(axis="x")
             axes.set_ylim(-0.6, len(rows) - 0.4)
             if metric == "auc":
