@@ -221,6 +221,7 @@ def test_an_upload_that_was_removed_says_so(page, served):
     assert "early.png" in page.inner_text("#evidence")
 
 
+@pytest.mark.slow
 def test_closing_the_terminal_removes_the_uploads_and_what_a_killed_page_left(tmp_path):
     with serving(tmp_path, f"bright={DUMMIES}:Brightness") as (address, process, _, folder):
         assert post_file(address).status_code == 200

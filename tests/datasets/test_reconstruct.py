@@ -168,6 +168,7 @@ class Killed(BaseException):
 
 
 class TestGoingOn:
+    @pytest.mark.slow
     def test_killed_anywhere_it_ends_in_the_same_bytes(self, request_, tmp_path, monkeypatch, calls):
         replaced: list[Path] = []
         real = os.replace

@@ -346,6 +346,7 @@ def test_wishes_that_cannot_be_met(run, tmp_path, table, reason):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_predictions_alone_get_their_report_first_and_then_stay_as_they_are(predicted, tmp_path):
     folders = [predicted("x", {"a": 36, "b": 30}), predicted("y", {"a": 20, "b": 40}, prefix="y/")]
     merged = merge_reports(folders, tmp_path / "out", {"resamples": 10})

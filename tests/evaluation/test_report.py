@@ -119,6 +119,7 @@ def test_same_text_whoever_rounds(theirs):
     assert b"\r" not in (theirs / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_has_nothing_to_say_any_more_is_removed(theirs):
     """Validation rows that are gone take their calibration, thresholds and pictures with them."""
     for detector in ("strong", "weak"):

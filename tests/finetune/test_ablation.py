@@ -87,6 +87,7 @@ def test_every_point_is_trained_with_every_seed_and_compared_once(written, sourc
     assert (out / "ablation.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_seed_can_be_added_and_another_request_under_the_same_name_is_refused(written, source, tmp_path: Path):
     out = tmp_path / "out"
     grid = {"options.input": ["both"]}

@@ -120,6 +120,7 @@ def stopped_at(place: str, recipe: Recipe, out: Path, two, environment: dict[str
     assert "Traceback" not in said[1 - killed]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_training_and_the_same_command_goes_on(
     two, trained, drawn_recipe, tmp_path: Path
 ):
@@ -132,6 +133,7 @@ def test_a_process_that_is_killed_ends_the_training_and_the_same_command_goes_on
         assert (tmp_path / "out" / name).read_bytes() == (trained[0] / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_weights_that_are_spread_over_two_processes_are_trained_as_those_of_one(
     two, file, tiny_moondream, tiny_recipe, tmp_path: Path
 ):
@@ -165,6 +167,7 @@ def test_what_is_wrong_in_one_process_is_told_by_all(two, tiny_recipe, tmp_path:
     assert stored(tmp_path)["state"]["step"] == 4
 
 
+@pytest.mark.slow
 def test_each_process_normalises_over_its_own_images(two, file, tiny_recipe, tmp_path: Path):
     """Batch normalisation in training is that of two parts of a step, as torch's data parallelism has it; dropout is
     drawn by each process for itself."""

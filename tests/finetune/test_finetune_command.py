@@ -107,6 +107,7 @@ def refused(done, reason: str) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_it_ends_in_the_same_folder_bit_for_bit(tiny, data, write, tmp_path: Path):
     changes = {"lr": 3e-3, "steps": 8, "validate_every": 2, "batch_size": 2, "averaging": 0.9, "precision": "bf16"}
     recipe = write(detector="bailu", epochs=None, **changes)

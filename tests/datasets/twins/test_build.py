@@ -66,6 +66,7 @@ def test_receipts_say_how_each_image_came_to_be(made, contents):
     assert str(made.parent) not in "".join(map(str, contents(made).values()))
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_it_ends_in_the_same_bytes(made, contents, request_two, tmp_path):
     request = request_two(tmp_path / "killed")
     kills, done = 0, False
@@ -81,6 +82,7 @@ def test_killed_at_every_step_it_ends_in_the_same_bytes(made, contents, request_
     assert not make_twins(request).computed
 
 
+@pytest.mark.slow
 def test_other_models_need_fresh(made, contents, request_two, broken_pipeline, tmp_path):
     out = shutil.copytree(made, tmp_path / "twins")
     shutil.rmtree(out / "data")
@@ -93,6 +95,7 @@ def test_other_models_need_fresh(made, contents, request_two, broken_pipeline, t
     assert make_twins(request_two(out, seed=1, most=1), fresh=True).images == 3
 
 
+@pytest.mark.slow
 def test_the_first_candidate_that_passes_is_taken_never_the_best(request_for, tmp_path):
     make_twins(request_for(tmp_path / "all", candidates=1))
     texts = open_data(str(tmp_path / "all")).rows["receipt"]
@@ -110,6 +113,7 @@ def test_the_first_candidate_that_passes_is_taken_never_the_best(request_for, tm
     assert all("is below" in group["reason"] for group in groups)
 
 
+@pytest.mark.slow
 def test_never_half_a_group(request_two, broken_pipeline, tmp_path):
     """One generator of two makes black images: nothing of the other is kept either, and all is told."""
     pipelines = {**request_two.keywords["pipelines"], "transformer": broken_pipeline(-1.0)}

@@ -75,6 +75,7 @@ def test_every_figure_is_written_in_every_format(written):
     assert len(list(written["roc"][0].parent.iterdir())) == 3 * len(NAMES)
 
 
+@pytest.mark.slow
 def test_same_numbers_same_bytes_in_another_process_and_whatever_the_users_settings(written, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import conftest; "

@@ -177,6 +177,7 @@ def test_differentiable_equals_preprocess_and_gradients_reach_the_pixels(name, s
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.slow
 def test_training_lowers_the_loss(name):
     torch.manual_seed(5)
     network = detector_class(name)().train()
