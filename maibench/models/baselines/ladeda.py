@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from maibench.models.baselines.npr import neighbour_differences
 from maibench.models.baselines.published import NATIVE, RESIZED, SIZE, ResizedOrNative
+from maibench.models.baselines.resnet import initialise
 from maibench.models.card import IMAGENET_MEAN, IMAGENET_STD, Card
 
 LICENCE = "Apache-2.0 (this code); research use alone (official code and weights: Yissum's Software Research License)"
@@ -99,7 +99,7 @@ class TinyPatches(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.layer1 = nn.Sequential(_TinyBlock())
         self.fc = nn.Linear(8, 1)
-        _initialise(self)
+        initialise(self)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class PatchResNet(nn.Module):
         self.layer3 = _make_stage(512, 256, 6, stride=2, kernel=1)
         self.layer4 = _make_stage(1024, 512, 3, stride=1, kernel=1)
         self.fc = nn.Linear(2048, 1)
-        _initialise(self)
+        initialise(self)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,11 +174,3 @@ class _Bottleneck(nn.Module):
 def _make_stage(before: int, width: int, blocks: int, stride: int, kernel: int) -> nn.Sequential:
     others = (_Bottleneck(4 * width, width) for _ in range(blocks - 1))
     return nn.Sequential(_Bottleneck(before, width, stride, kernel), *others)
-
-
-def _initialise(network: nn.Module) -> None:
-    """Convolutions as the authors begin with them."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
-            nn.init.normal_(module.weight, 0.0, math.sqrt(2 / fan_out))
